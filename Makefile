@@ -1,0 +1,40 @@
+# The door to everything. Each target makes the virtual environment first; that is quick when nothing changed.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: install demo test bench check crds lock clean
+
+install: $(STAMP)
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	@echo "Installing into .venv (about two minutes the first time) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)  ## The whole story on this machine, from nothing. KEEP=1 leaves it running.
+	@$(BIN)/python demo $(if $(KEEP),--keep)
+
+test: check  ## Everything that is checked.
+	@$(BIN)/python -m pytest
+
+check: $(STAMP)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@PYTHONPATH=operator:detector:devcluster $(BIN)/lint-imports
+	@$(BIN)/python -m anomaly_operator.crdgen --check
+
+crds: $(STAMP)  ## Generate the CustomResourceDefinition from the operator's types.
+	@$(BIN)/python -m anomaly_operator.crdgen
+
+bench: $(STAMP)
+	@$(BIN)/python benchmarks/run.py
+
+lock: $(STAMP)  ## Resolve the lock files anew.
+	@$(BIN)/uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.lock
+
+clean:
+	rm -rf .venv

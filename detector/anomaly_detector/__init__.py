@@ -1,0 +1,1 @@
+"""The serving pod and the training command of the AnomalyModel operator."""

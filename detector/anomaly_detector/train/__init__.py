@@ -1,0 +1,1 @@
+"""Train, evaluate and register anomaly-detection models: the command `anomaly-train`."""
