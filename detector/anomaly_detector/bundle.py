@@ -174,7 +174,7 @@ def _format(value: dict[str, Any]) -> Format:
 
 def _array(path: Path, *, columns: int | None) -> Floats:
     try:
-        array = np.load(path, allow_pickle=False)
+        array: Floats = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise BundleError(f"{path.name}: cannot be read: {error}") from None
     expected = "one dimension" if columns is None else f"rows x {columns}"
