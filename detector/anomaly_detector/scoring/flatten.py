@@ -1,0 +1,211 @@
+"""Prepare a model for serving: load it safely, flatten it, prove that it scores alike, write arrays.
+
+    python -m anomaly_detector.scoring.flatten MODEL_DIR OUT_DIR [--allow-pickle]
+
+runs as a process of its own, so that scikit-learn is gone from memory when the server starts. MODEL_DIR is an
+MLflow model folder; OUT_DIR gets `meta.json` and, for forests, `forest.npz`. Exit 0; or 65 with one line on
+standard error if the model is refused: it will not load however often one tries.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_detector.bundle import BundleError, read_bundle
+from anomaly_detector.scoring import estimators, scaling
+from anomaly_detector.scoring.forest import FlatForest, as_float32
+from anomaly_detector.scoring.loading import RefusedError, load_model
+
+Floats = NDArray[np.float64]
+EXIT_REFUSED = 65  # sysexits.h: EX_DATAERR
+PARITY_ROWS = 2000
+TOLERANCE = 1e-12
+"""Largest difference of a score; labels must not differ at all."""
+GAPS = 0.3
+"""Share of cells that probe rows lack."""
+
+
+def flatten(model_dir: Path, out_dir: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
+    """Write to `out_dir` what `anomaly_detector.scoring.load` reads, and return its `meta.json`.
+
+    Raises RefusedError if the model may not or cannot be served.
+    """
+    model, flavor = load_model(model_dir, allow_pickle=allow_pickle)
+    try:
+        bundle = read_bundle(model_dir)
+    except BundleError as error:
+        raise RefusedError(str(error)) from None
+    features = _features(model, None if bundle is None else bundle.features)
+    score = estimators.score_function(model, features)
+    threshold = estimators.threshold_of(model)
+    if not np.isfinite(threshold):
+        raise RefusedError(f"the model's threshold is {threshold}, which no score can be compared with")
+    sample = np.zeros((1, len(features))) if bundle is None else _systematic(bundle.reference, PARITY_ROWS)
+    try:
+        score(sample[:1])
+    except Exception as error:  # noqa: BLE001 - whatever a model raises, it cannot be served
+        if bundle is not None:
+            raise RefusedError(
+                f"the model cannot score its own reference rows: {type(error).__name__}: {error}"
+            ) from None
+    meta: dict[str, Any] = {
+        "schemaVersion": 1,
+        "features": list(features),
+        "threshold": threshold,
+        "format": flavor.get("serialization_format", "cloudpickle"),
+        "acceptsMissing": _accepts(score, sample, np.nan),
+        "acceptsInfinite": _accepts(score, sample, np.inf),
+    }
+    out_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        forest, steps, description = _flat(model, features, score, sample, threshold)
+    except _NotFlatError as reason:
+        meta |= {"mode": "scikit-learn", "kind": f"scikit-learn: {reason}"}
+    else:
+        meta |= description
+        names = {f"step{i}_{part}": getattr(s, part) for i, s in enumerate(steps or ()) for part in ("first", "second")}
+        meta["steps"] = None if steps is None else [step.operation for step in steps]
+        np.savez(out_dir / "forest.npz", **forest.to_arrays(), **names)  # type: ignore[arg-type]  # numpy's stub
+    (out_dir / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+    return meta
+
+
+class _NotFlatError(Exception):
+    """Say why scikit-learn itself must serve."""
+
+
+def _flat(
+    model: Any, features: tuple[str, ...], score: Callable[[Floats], Floats], sample: Floats, threshold: float
+) -> tuple[FlatForest, tuple[scaling.Step, ...] | None, dict[str, Any]]:
+    """Return the forest, the scalers as steps (None: scikit-learn transforms), and what meta.json says of them."""
+    *before, last = estimators.steps_of(model)
+    name = type(last).__name__
+    if name != "IsolationForest" or not type(last).__module__.startswith("sklearn."):
+        raise _NotFlatError(f"no flat form of {name} is known")
+    try:
+        forest = estimators.flatten_forest(last)
+    except (AttributeError, ImportError) as error:
+        raise _NotFlatError(f"this version lays IsolationForest out otherwise ({error})") from None
+    _compare(last.score_samples, lambda rows: _forest_score(forest, rows), _probes(forest), threshold, "the trees")
+    known = [scaling.steps_of(step) for step in before]
+    steps = None if any(step is None for step in known) else tuple(s for step in known for s in step or ())
+    if steps is None:
+        transform = estimators.with_names(model, model[:-1].transform, features)
+        description = {
+            "mode": "transformed",
+            "kind": "flat forest behind scikit-learn transformers: "
+            + ", ".join(type(step).__name__ for step, seen in zip(before, known, strict=True) if seen is None),
+            "oneToOne": all(estimators.is_one_to_one(step) for step in before),
+        }
+    else:
+        transform = lambda rows: scaling.apply(steps, rows)  # noqa: E731 - the same name both ways
+        description = {"mode": "flat", "kind": "flat forest", "oneToOne": True}
+    if forest.width != len(features):
+        description["oneToOne"] = False
+
+    def flat(rows: Floats) -> Floats:
+        return _forest_score(forest, np.asarray(transform(rows), dtype=np.float64))
+
+    _compare(lambda rows: -score(rows), flat, _with_gaps(score, sample), threshold, "the reference rows")
+    return forest, steps, description
+
+
+def _forest_score(forest: FlatForest, rows: Floats) -> Floats:
+    return forest.score_of(forest.path_lengths(as_float32(rows)))
+
+
+def _compare(
+    samples: Callable[[Floats], Any], flat: Callable[[Floats], Floats], rows: Floats, threshold: float, where: str
+) -> None:
+    """Raise _NotFlatError unless both give the same labels, and scores within the tolerance."""
+    try:
+        expected = -np.asarray(samples(rows))
+        got = flat(rows)
+    except Exception as error:  # noqa: BLE001 - a step that cannot transform its reference is not ours to judge
+        raise _NotFlatError(f"{where} cannot be compared ({type(error).__name__}: {error})") from None
+    difference = float(np.abs(expected - got).max(initial=0.0))
+    if difference > TOLERANCE or ((expected > threshold) != (got > threshold)).any():
+        raise _NotFlatError(f"the flat forest differs on {where} by {difference:.3g}")
+
+
+def _features(model: Any, named: Sequence[str] | None) -> tuple[str, ...]:
+    fitted = getattr(model, "feature_names_in_", None)
+    if fitted is not None:
+        fitted = tuple(map(str, fitted))
+    if named is not None and fitted is not None and tuple(named) != fitted:
+        raise RefusedError(f"anomaly.json names the features {', '.join(named)}; the model has {', '.join(fitted)}")
+    found = tuple(named) if named is not None else fitted
+    count = getattr(model, "n_features_in_", None)
+    if found is None:
+        if count is None:
+            raise RefusedError("the model does not say how many features it has")
+        found = tuple(f"x{i}" for i in range(count))
+    if count is not None and count != len(found):
+        raise RefusedError(f"anomaly.json names {len(found)} features; the model was trained on {count}")
+    return found
+
+
+def _systematic(rows: Floats, count: int) -> Floats:
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+
+
+def _accepts(score: Callable[[Floats], Floats], sample: Floats, value: float) -> bool:
+    """Say whether the model scores rows that hold `value`, whichever column it stands in."""
+    rows = np.repeat(sample[:1], sample.shape[1], axis=0)
+    np.fill_diagonal(rows, value)
+    try:
+        return bool(np.isfinite(score(rows)).all())
+    except ValueError:
+        return False
+
+
+def _with_gaps(score: Callable[[Floats], Floats], sample: Floats) -> Floats:
+    """Add to the sample copies with cells that are missing or infinite, as far as the model takes them."""
+    rows = [sample]
+    for value in (np.nan, np.inf, -np.inf):
+        if _accepts(score, sample, value):
+            some = sample[: min(len(sample), 300)].copy()
+            some[np.random.default_rng(0).random(some.shape) < GAPS] = value
+            rows.append(some)
+    return np.concatenate(rows)
+
+
+def _probes(forest: FlatForest) -> Floats:
+    """Return rows made of the forest's own thresholds, one float32 above them, NaN and infinities."""
+    random = np.random.default_rng(0)
+    rows = np.zeros((1000, forest.width))
+    for column in range(forest.width):
+        thresholds = forest.threshold[(forest.feature == column) & np.isfinite(forest.threshold)]
+        if len(thresholds):
+            drawn = random.choice(thresholds, len(rows))
+            above = np.nextafter(drawn, np.float32(np.inf))
+            rows[:, column] = np.where(random.integers(2, size=len(rows)), drawn, above)
+    for first, value in ((600, np.nan), (800, np.inf), (900, -np.inf)):
+        part = rows[first : first + 100]
+        part[random.random(part.shape) < GAPS] = value
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m anomaly_detector.scoring.flatten", description=__doc__)
+    parser.add_argument("model_dir", type=Path)
+    parser.add_argument("out_dir", type=Path)
+    parser.add_argument("--allow-pickle", action="store_true")
+    given = parser.parse_args(arguments)
+    try:
+        flatten(given.model_dir, given.out_dir, allow_pickle=given.allow_pickle)
+    except RefusedError as error:
+        sys.stderr.write(f"{' '.join(str(error).split())}\n")
+        return EXIT_REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
