@@ -1,0 +1,277 @@
+"""What is remembered durably: the decision on the users' Service, and `status` of the AnomalyModel.
+
+Only these two and the ControllerRevisions survive the operator. The decision is written in the same apply as the
+selector and holds everything from which `status.active`, `standby`, `history` and `quarantine` are completed.
+JSON names are these names in camelCase; times are RFC 3339 there and epoch seconds here (see `codec`).
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from anomaly_operator.domain.times import Time
+
+Color = Literal["blue", "green"]
+COLORS: tuple[Color, Color] = ("blue", "green")
+Phase = Literal["Progressing", "Healthy", "Paused", "Degraded"]
+Outcome = Literal["Promoted", "RolledBack", "Restored", "Aborted"]
+
+
+def other(color: Color) -> Color:
+    """Return the color that is not `color`."""
+    return "green" if color == "blue" else "blue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One measurement behind a decision."""
+
+    metric: str
+    """errorRate, drift, availability, anomalyRate, latencyP95, memory, ..."""
+    value: float | None = None
+    limit: float | None = None
+    samples: int | None = None
+    """Requests, rows or pods that the value was made of."""
+    kind: str | None = None
+    """absolute, relative, differential, annotation or replay: which rule was broken, or where the value is from."""
+    text: str | None = None
+    """The same in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """Who caused a decision, as far as it can be known."""
+
+    source: Literal["alias", "command", "spec", "automatic"]
+    claimed: str | None = None
+    """The user whom the command names; an admission policy makes it the requesting one."""
+
+
+AUTOMATIC = Who(source="automatic")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A revision on a color."""
+
+    color: Color
+    revision: str
+    version: str = ""
+    digest: str = ""
+    run_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Who is active, and why: annotation `anomalymodel.dev/decision` of the users' Service."""
+
+    revision: str
+    """The active revision from now on; `to.revision`."""
+    to: Placed
+    source: Placed | None = None
+    """The track that was left (`from` in JSON); none at the first deployment."""
+    outcome: Outcome
+    reason: str
+    """One CamelCase word: Deployed, Promoted, ErrorRateExceeded, DriftDetected, Unavailable, Requested, ..."""
+    message: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    who: Who = AUTOMATIC
+    time: Time
+    started_at: Time | None = None
+    """When the rollout that ends here began."""
+    epoch: int = 1
+    """Grows with each decision; told to the pods with their role, so that an older order cannot win."""
+    pending: tuple["Decision", ...] = ()
+    """Earlier decisions that status had not recorded yet when this one was made, oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEntry:
+    """One line of `status.history`: a switch, a rollback or an abort."""
+
+    revision: str
+    """The revision that the entry is about: promoted, aborted, or rolled back *from*."""
+    version: str = ""
+    digest: str = ""
+    run_id: str = ""
+    outcome: Outcome
+    reason: str
+    message: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    who: Who = AUTOMATIC
+    active: str = ""
+    """The revision that served users afterwards."""
+    active_version: str = ""
+    started_at: Time | None = None
+    ended_at: Time
+    epoch: int = 0
+    """Of the decision that it was completed from; 0 for aborts."""
+    hash: str = ""
+    """sha256 over this entry without `hash`, and the hash of the one before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A revision that must not get users: it failed a gate, refused its model or was rolled back from."""
+
+    revision: str
+    version: str = ""
+    reason: str
+    message: str = ""
+    since: Time
+    alias_left: bool = False
+    """Whether the registry has pointed elsewhere since; when it returns, the quarantine ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackStatus:
+    """A line of `status.active`, `candidate`, `standby`."""
+
+    color: Color
+    revision: str
+    version: str = ""
+    digest: str = ""
+    run_id: str = ""
+    ready_replicas: int = 0
+    since: Time
+    expires_at: Time | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """How far `status.candidate` has come (`status.trial`); gone with the candidate."""
+
+    revision: str
+    who: Who = AUTOMATIC
+    smoke_tested_at: Time | None = None
+    """When every pod had passed the smoke test."""
+    analysis_started_at: Time | None = None
+    passed_at: Time | None = None
+    """When the analysis was passed (or overruled by `promote`)."""
+    evidence: tuple[Evidence, ...] = ()
+    """What it passed with."""
+    promoted_by: Who | None = None
+    """Set by the command `promote`."""
+    retrained: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retreat:
+    """A rollback that is decided and waits for its target's first ready pod (`status.retreat`)."""
+
+    source: Placed
+    revision: str
+    """Revision to go back to."""
+    reason: str
+    message: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    who: Who = AUTOMATIC
+    since: Time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftEpisode:
+    """A drift breach of the active revision and what was found out about it (`status.drift`)."""
+
+    revision: str
+    since: Time
+    """When the operator first saw the breach."""
+    window_start: Time | None = None
+    """Start of the active track's breaching window, by the pods' clocks: the control must be judged on later rows."""
+    control: str | None = None
+    """Revision that is the yardstick; none if there is no good one."""
+    control_since: Time | None = None
+    verdict: Literal["Pending", "Drifted", "NoControl", "NoStepBack"] = "Pending"
+    cleared_since: Time | None = None
+    """Since when the active track has said that all is well again."""
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retraining:
+    """One line of `status.retrainings`, newest first."""
+
+    job: str
+    trigger: Literal["Drift", "Schedule", "Command"]
+    reason: str = ""
+    started_at: Time
+    ended_at: Time | None = None
+    outcome: Literal["Running", "Succeeded", "Failed"] = "Running"
+    message: str = ""
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastCommand:
+    """Answer to the newest command."""
+
+    id: str
+    verb: str
+    by: str = ""
+    outcome: Literal["Accepted", "Refused"]
+    message: str = ""
+    time: Time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PausedStatus:
+    """Why no rollout is started and nothing is promoted."""
+
+    reason: str
+    since: Time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastReport:
+    """What the active color's pods last said, pooled; written on a change of verdict or every five minutes."""
+
+    time: Time
+    error_rate: float | None = None
+    drift_confidence: float | None = None
+    drift_verdict: str = "inconclusive"
+    anomaly_rate: float | None = None
+    latency_p95_milliseconds: float | None = None
+    requests: int = 0
+    pods: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """metav1.Condition."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+    observed_generation: int = 0
+    last_transition_time: Time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """`status` of an AnomalyModel, as the operator keeps it."""
+
+    observed_generation: int = 0
+    phase: Phase = "Progressing"
+    step: str = ""
+    message: str = ""
+    conditions: tuple[Condition, ...] = ()
+    active: TrackStatus | None = None
+    candidate: TrackStatus | None = None
+    standby: TrackStatus | None = None
+    replicas: int = 0
+    selector: str = ""
+    last_report: LastReport | None = None
+    quarantine: tuple[Quarantined, ...] = ()
+    retrainings: tuple[Retraining, ...] = ()
+    paused: PausedStatus | None = None
+    last_command: LastCommand | None = None
+    history: tuple[HistoryEntry, ...] = ()
+    history_anchor: str = ""
+    trial: Trial | None = None
+    retreat: Retreat | None = None
+    drift: DriftEpisode | None = None
+    decision_epoch: int = 0
+    """Newest decision that this status records."""
+
+
+Json = dict[str, Any]
