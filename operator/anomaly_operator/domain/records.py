@@ -5,7 +5,7 @@ selector and holds everything from which `status.active`, `standby`, `history` a
 JSON names are these names in camelCase; times are RFC 3339 there and epoch seconds here (see `codec`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anomaly_operator.domain.times import Time
@@ -67,7 +67,7 @@ class Decision:
     revision: str
     """The active revision from now on; `to.revision`."""
     to: Placed
-    source: Placed | None = None
+    source: Placed | None = field(default=None, metadata={"json": "from"})
     """The track that was left (`from` in JSON); none at the first deployment."""
     outcome: Outcome
     reason: str
@@ -158,7 +158,8 @@ class Trial:
 class Retreat:
     """A rollback that is decided and waits for its target's first ready pod (`status.retreat`)."""
 
-    source: Placed
+    source: Placed = field(metadata={"json": "from"})
+    """The track that is to be left."""
     revision: str
     """Revision to go back to."""
     reason: str
