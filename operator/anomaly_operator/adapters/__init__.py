@@ -1,0 +1,1 @@
+"""The outside world: one system a file, the only input and output."""

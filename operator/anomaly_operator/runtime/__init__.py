@@ -1,0 +1,1 @@
+"""The running operator: triggers, queue, and the loop of observing, planning and executing."""
