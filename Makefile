@@ -26,15 +26,21 @@ check: $(STAMP)
 	@$(BIN)/mypy
 	@PYTHONPATH=operator:detector:devcluster $(BIN)/lint-imports
 	@$(BIN)/python -m anomaly_operator.crdgen --check
+	@$(BIN)/python manifests/render.py --check
 
-crds: $(STAMP)  ## Generate the CustomResourceDefinition from the operator's types.
+crds: $(STAMP)  ## Generate the CustomResourceDefinition from the operator's types, and the manifests from the chart.
 	@$(BIN)/python -m anomaly_operator.crdgen
+	@$(BIN)/python manifests/render.py
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/run.py
 
-lock: $(STAMP)  ## Resolve the lock files anew.
-	@$(BIN)/uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.lock
+COMPILE := $(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+lock: $(STAMP)  ## Resolve the lock files anew: one to develop with, one for each image.
+	@$(COMPILE) --universal --extra dev -o requirements/dev.lock
+	@$(COMPILE) --universal --extra operator --constraint requirements/dev.lock -o requirements/operator.lock
+	@$(COMPILE) --universal --extra detector --constraint requirements/dev.lock -o requirements/detector.lock
 
 clean:
 	rm -rf .venv
