@@ -81,7 +81,9 @@ def wait_until_healthy(server: MlflowServer, *, seconds: float = START_SECONDS) 
         time.sleep(POLL_SECONDS)
     state = "still starting" if server.process.poll() is None else f"exit code {server.process.returncode}"
     log = (server.folder / "mlflow.log").read_text(errors="replace")[-2000:]
-    raise ServerNotStartedError(f"mlflow server at {server.uri}: {state} after {seconds:.0f} s at most; its log:\n{log}")
+    raise ServerNotStartedError(
+        f"mlflow server at {server.uri}: {state} after {seconds:.0f} s at most; its log:\n{log}"
+    )
 
 
 def stop(server: MlflowServer) -> None:

@@ -1,0 +1,34 @@
+"""Install the operator as users do: its Helm chart, by Helm's own library."""
+
+from pathlib import Path
+from typing import Any
+
+from helm_python import Config
+
+CHART = Path(__file__).parent.parent / "charts" / "anomaly-operator"
+RELEASE = "anomaly-operator"
+
+
+def install(kubeconfig: Path, *, namespace: str, values: dict[str, Any], seconds: int = 60) -> None:
+    """Run `helm install --wait --create-namespace`.
+
+    Raises helm_python.HelmError with what was refused, or when the operator is not ready within `seconds`.
+    """
+    with Config(kubeconfig_path=kubeconfig, namespace=namespace) as helm:
+        helm.install(
+            CHART, RELEASE, values, namespace=namespace, create_namespace=True, wait="watcher", timeout=seconds
+        )
+
+
+def values(*, tracking_uri: str) -> dict[str, Any]:
+    """Return the values of the demo: images of the stage, and reports every second instead of every minute."""
+    return {
+        "image": {"repository": "anomaly-operator", "tag": "demo"},
+        "detector": {
+            "image": {"repository": "anomaly-detector", "tag": "demo"},
+            "heartbeatSeconds": 1,
+            "readinessPeriodSeconds": 1,
+        },
+        "replicas": 1,
+        "registry": {"trackingUri": tracking_uri},
+    }
