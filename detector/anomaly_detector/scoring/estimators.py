@@ -92,7 +92,9 @@ def flatten_forest(forest: Any) -> FlatForest:
         first += len(order)
         depth = max(depth, int(tree.max_depth))
     kinds = {"feature": np.int32, "threshold": np.float32, "left": np.int32, "missing_left": np.bool_}
-    arrays = {name: np.concatenate(part).astype(kinds.get(name, np.float64)) for name, part in parts.items()}
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.concatenate(part).astype(kinds.get(name, np.float64)) for name, part in parts.items()
+    }
     trees = len(roots)
     return FlatForest(
         **arrays,

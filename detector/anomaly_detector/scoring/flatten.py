@@ -71,7 +71,7 @@ def flatten(model_dir: Path, out_dir: Path, *, allow_pickle: bool = False) -> di
         meta |= description
         names = {f"step{i}_{part}": getattr(s, part) for i, s in enumerate(steps or ()) for part in ("first", "second")}
         meta["steps"] = None if steps is None else [step.operation for step in steps]
-        np.savez(out_dir / "forest.npz", **forest.to_arrays(), **names)  # type: ignore[arg-type]  # numpy's stub
+        np.savez(out_dir / "forest.npz", **forest.to_arrays(), **names)
     (out_dir / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
     return meta
 
@@ -152,7 +152,8 @@ def _features(model: Any, named: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _systematic(rows: Floats, count: int) -> Floats:
-    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    sample: Floats = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    return sample
 
 
 def _accepts(score: Callable[[Floats], Floats], sample: Floats, value: float) -> bool:
