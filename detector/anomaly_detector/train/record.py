@@ -13,6 +13,11 @@ from anomaly_detector.train.load import scripted_load
 SETTLE_SECONDS = 2.0  # until a scripted load runs at its level
 COLUMNS = ("cpu_percent", "memory_percent", "network_mbps")
 UNITS = {"cpu_percent": "%", "memory_percent": "%", "network_mbps": "Mbps"}
+DESCRIPTIONS = {
+    "cpu_percent": "busy share of all cores",
+    "memory_percent": "share of memory that is not available",
+    "network_mbps": "bytes sent and received over all interfaces",
+}
 
 
 def _bytes() -> int:

@@ -1,0 +1,283 @@
+"""Train a version and register it: the whole way from a table of numbers to an alias, for scripts and the command."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from anomaly_detector.bundle import MAX_SCORES, Bundle
+from anomaly_detector.drift.calibration import REFERENCE_ROWS, calibrate, systematic
+from anomaly_detector.report import PREFIX
+from anomaly_detector.train.card import card
+from anomaly_detector.train.environment import git_commit, libraries, surroundings
+from anomaly_detector.train.errors import DataError
+from anomaly_detector.train.evaluate import Judgement, judge
+from anomaly_detector.train.event import DriftEvent
+from anomaly_detector.train.features import FeatureNotes
+from anomaly_detector.train.pipeline import Recipe, build, fit, scores, threshold
+from anomaly_detector.train.promote import Rivalry, against_holder
+from anomaly_detector.train.registry import Logged, Registry, Run, Version
+from anomaly_detector.train.table import Floats, Table, fingerprint, quantiles, split
+
+ENOUGH_AFTER_DRIFT = 500
+STEPS = ("data", "train", "judge", "calibrate", "store", "compare", "register")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What shall be made of the data and where it shall go."""
+
+    model: str
+    """Registered model."""
+    recipe: Recipe = field(default_factory=Recipe)
+    notes: FeatureNotes = field(default_factory=FeatureNotes)
+    about: str = ""
+    """First sentence of the model card."""
+    alias: str | None = None
+    """To be moved to the new version if that is not worse than the holder."""
+    force: bool = False
+    """Move the alias even so."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    environment: str = "development"
+    trigger: str = "manual"
+    experiment: str | None = None
+    """None: named like the model."""
+    window: int = 500
+    """Rows of a drift check."""
+    false_alarms_per_day: float = 1.0
+    rows_per_second: float | None = None
+    """In service; none: as in the data."""
+    event: DriftEvent | None = None
+    allow_pickle: bool = False
+    """Whether the holder of the alias may be unpickled for the comparison."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What came of it."""
+
+    version: Version
+    digest: str
+    metrics: Mapping[str, float]
+    data: Mapping[str, Any]
+    calibration: Mapping[str, Any]
+    verdict: str
+    """The comparison with the holder of the alias, in words."""
+    alias: str | None
+    alias_moved: bool
+    seconds: float
+    pipeline: Any
+    """The fitted scikit-learn Pipeline."""
+    reference: Floats
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what scripts need."""
+        return {
+            "model": self.version.name,
+            "version": self.version.version,
+            "digest": self.digest,
+            "runId": self.version.run_id,
+            "source": self.version.source,
+            "alias": self.alias,
+            "aliasMoved": self.alias_moved,
+            "verdict": self.verdict,
+            "metrics": dict(self.metrics),
+            "data": dict(self.data),
+            "calibrated": self.calibration["calibrated"],
+            "falseAlarmRate": self.calibration["falseAlarmRate"],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fitted:
+    """A model with everything that was measured of it."""
+
+    pipeline: Any
+    judged: Judgement
+    bundle: Bundle
+    data: Mapping[str, Any]
+    holdout: Table
+
+
+def train_and_register(
+    table: Table,
+    registry: Registry,
+    order: Order,
+    *,
+    kept: Floats | None = None,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Trained:
+    """Train on the older rows of `table`, judge on the newest, store, register and, if asked, move the alias.
+
+    `kept` are rows of an older world, trained on in addition but neither judged on nor watched for drift. `on_step`
+    hears the name of each of STEPS as it begins. Raises DataError for data or a recipe that cannot be used and
+    RegistryError when the registry does not answer; nothing is registered then.
+    """
+    began = time.monotonic()
+    on_step("data")
+    registry.check(order.model)
+    fitted = _fit(_after_drift(table, order.event), order, kept, on_step)
+    on_step("store")
+    logged = registry.log(_run(fitted, order), fitted.pipeline, fitted.bundle, fitted.holdout.rows)
+    on_step("compare")
+    rivalry = against_holder(
+        registry, order.model, order.alias, new=fitted.pipeline, judged=fitted.judged, rows=fitted.holdout,
+        contamination=order.recipe.contamination, allow_pickle=order.allow_pickle,
+    )  # fmt: skip
+    on_step("register")
+    version = _register(registry, order, fitted, logged, rivalry)
+    moved = rivalry.settle(registry, version, force=order.force)
+    return Trained(
+        version=version,
+        digest=logged.digest,
+        metrics=fitted.judged.metrics("holdout") | rivalry.metrics(),
+        data=fitted.data,
+        calibration=fitted.bundle.calibration or {},
+        verdict=rivalry.words,
+        alias=order.alias,
+        alias_moved=moved,
+        seconds=time.monotonic() - began,
+        pipeline=fitted.pipeline,
+        reference=fitted.bundle.reference,
+    )
+
+
+def _after_drift(table: Table, event: DriftEvent | None) -> Table:
+    """Leave out what came before the drift, if enough came after it."""
+    if event is None or event.breach_start is None or table.times is None:
+        return table
+    after = table.take(table.times >= event.breach_start)
+    return after if len(after) >= ENOUGH_AFTER_DRIFT else table
+
+
+def _fit(table: Table, order: Order, kept: Floats | None, on_step: Callable[[str], None]) -> _Fitted:
+    training, holdout = split(table, holdout=order.recipe.holdout)
+    if kept is not None and kept.shape[1] != len(table.features):
+        raise DataError(f"kept rows: expected {len(table.features)} features, got {kept.shape[1]}")
+    on_step("train")
+    rows = training.rows if kept is None else np.vstack([kept, training.rows])
+    pipeline = fit(build(order.recipe, table.features), rows)
+    on_step("judge")
+    try:
+        judged = judge(pipeline, holdout.rows, holdout.labels)
+    except ValueError as error:
+        raise DataError(f"{table.source}: the model fails on its hold-out, the newest rows: {error}") from None
+    on_step("calibrate")
+    bundle = make_bundle(pipeline, training, order, estimator=order.recipe.estimator)
+    data = {"source": table.source, **fingerprint(table)}
+    return _Fitted(pipeline=pipeline, judged=judged, bundle=bundle, data=data, holdout=holdout)
+
+
+def make_bundle(model: Any, table: Table, order: Order, *, estimator: str) -> Bundle:
+    """Return the bundle of a fitted model for the rows that it was trained on."""
+    own = scores(model, table.rows)
+    units, descriptions = order.notes.of(table.features)
+    return Bundle(
+        features=table.features,
+        units=units,
+        descriptions=descriptions,
+        contamination=order.recipe.contamination,
+        threshold=threshold(model),
+        estimator=estimator,
+        format="skops",
+        trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        training_rows=len(table),
+        libraries=libraries(),
+        calibration=calibrate(
+            table.rows,
+            own,
+            window=order.window,
+            features=table.features,
+            rows_per_second=order.rows_per_second or _rate(table),
+            false_alarms_per_day=order.false_alarms_per_day,
+        ),
+        reference=table.rows[systematic(len(table), REFERENCE_ROWS)],
+        scores=quantiles(own, most=MAX_SCORES),
+    )
+
+
+def _rate(table: Table) -> float | None:
+    """Return rows per second by the median distance of two rows; none if that is unknown or zero."""
+    if table.times is None or len(table) < 2:  # noqa: PLR2004 - a distance needs two
+        return None
+    distance = float(np.median(np.diff(table.times)) / np.timedelta64(1, "s"))
+    return 1 / distance if distance > 0 else None
+
+
+def _described(order: Order) -> dict[str, Any]:
+    recipe = order.recipe
+    return {
+        "estimator": recipe.estimator,
+        "contamination": recipe.contamination,
+        "transforms": " ".join(recipe.transforms),
+        "seed": recipe.seed,
+        "holdout": recipe.holdout,
+        **{f"param.{name}": value for name, value in recipe.parameters.items()},
+    }
+
+
+def _run(fitted: _Fitted, order: Order) -> Run:
+    calibration = fitted.bundle.calibration or {}
+    metrics = fitted.judged.metrics("holdout") | {"training_rows": float(fitted.bundle.training_rows)}
+    if (rate := calibration.get("falseAlarmRate")) is not None:
+        metrics["drift_false_alarm_rate"] = rate
+    return Run(
+        experiment=order.experiment or order.model,
+        parameters=_described(order)
+        | {f"data.{name}": value for name, value in fitted.data.items()}
+        | {"drift.window": order.window},
+        metrics=metrics,
+        tags=_origin(order),
+        documents={
+            "data.json": dict(fitted.data) | {"features": list(fitted.bundle.features)},
+            "calibration.json": dict(calibration),
+            "environment.json": surroundings(),
+        },
+    )
+
+
+def _origin(order: Order) -> dict[str, str]:
+    """Return the tags that run and version share: where they come from."""
+    commit = git_commit()
+    return (
+        {PREFIX + "environment": order.environment, PREFIX + "trigger": order.trigger}
+        | ({PREFIX + "git-commit": commit} if commit else {})
+        | (order.event.tags() if order.event else {})
+        | dict(order.tags)
+    )
+
+
+def _register(registry: Registry, order: Order, fitted: _Fitted, logged: Logged, rivalry: Rivalry) -> Version:
+    description = card(
+        about=order.about,
+        recipe=_described(order),
+        data=fitted.data,
+        judged=fitted.judged,
+        calibration=fitted.bundle.calibration or {},
+        comparison=rivalry.words,
+    )
+    tags = serving_tags(fitted.bundle, logged) | _origin(order)
+    tags[PREFIX + "data-sha256"] = str(fitted.data["sha256"])
+    if rivalry.holder is not None:
+        tags[PREFIX + "parent-version"] = rivalry.holder.version
+    return registry.register(order.model, logged, description=description, tags=tags)
+
+
+def serving_tags(bundle: Bundle, logged: Logged) -> dict[str, str]:
+    """Return the version tags that the operator checks before a pod starts (docs/pod-contract.md)."""
+    tags = {
+        "digest": logged.digest,
+        "size": str(logged.size),
+        "features": json.dumps(list(bundle.features)),
+        "estimator": bundle.estimator,
+        "scikit-learn": bundle.libraries.get("scikit-learn", ""),
+        "format": bundle.format,
+    }
+    if bundle.contamination is not None:
+        tags["contamination"] = f"{bundle.contamination:g}"
+    return {PREFIX + name: value for name, value in tags.items()}
