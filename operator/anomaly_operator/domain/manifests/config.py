@@ -1,0 +1,62 @@
+"""The ConfigMap that pods re-read live: limits of the gates, drift detection, public keys."""
+
+import json
+
+from anomaly_operator.domain import names
+from anomaly_operator.domain.manifests.common import child
+from anomaly_operator.domain.manifests.pods import INFLUXDB_DIR
+from anomaly_operator.domain.model import Observed, PodSettings
+from anomaly_operator.domain.records import Json
+from anomaly_operator.domain.spec import InfluxDB, Spec
+
+SCHEMA_VERSION = 1
+
+
+def config_map(observed: Observed, spec: Spec, settings: PodSettings) -> Json:
+    """Return the ConfigMap of docs/pod-contract.md. Its gates are the guard's: a pod reports their breach at once."""
+    gates = spec.blue_green.post_promotion_analysis.gates
+    drift, tests = spec.drift, spec.drift.tests
+    config = {
+        "schemaVersion": SCHEMA_VERSION,
+        "heartbeatSeconds": settings.heartbeat_seconds,
+        "gates": {
+            "errorRate": {"enabled": gates.error_rate.enabled, "max": gates.error_rate.max},
+            "drift": {"enabled": gates.drift.enabled, "maxConfidence": gates.drift.max_confidence},
+        },
+        "drift": {
+            "window": drift.window,
+            "consecutiveChecks": drift.consecutive_checks,
+            "falseAlarmsPerDay": drift.false_alarms_per_day,
+            "minVotes": drift.min_votes,
+            "tests": {
+                "ks": tests.ks,
+                "wasserstein": tests.wasserstein,
+                "anderson": tests.anderson,
+                "jensenShannon": tests.jensen_shannon,
+                "welch": tests.welch,
+            },
+        },
+        "explanations": {"enabled": spec.explanations.enabled, "topK": spec.explanations.top_k},
+        "influxdb": _influxdb(spec.influxdb),
+    }
+    text = json.dumps(config, indent=1, sort_keys=True)
+    return child(
+        observed,
+        "v1",
+        "ConfigMap",
+        names.detector(observed.name),
+        data={"config.json": text, "jwks.json": settings.jwks},
+    )
+
+
+def _influxdb(influxdb: InfluxDB | None) -> Json | None:
+    if influxdb is None:
+        return None
+    token = f"{INFLUXDB_DIR}/token" if influxdb.token_secret_ref else None
+    return {
+        "url": influxdb.url,
+        "org": influxdb.org,
+        "bucket": influxdb.bucket,
+        "write": influxdb.write,
+        "tokenFile": token,
+    }
