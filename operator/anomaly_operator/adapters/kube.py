@@ -121,8 +121,10 @@ class Kube:
         """Return one object; raises NotFoundError, UnavailableError, ..."""
         return await self._request("GET", RESOURCES[kind].path(namespace, name), seconds=seconds)
 
-    async def list(self, kind: str, namespace: str | None = None, *, labels: str | None = None) -> list[Body]:
-        """Return all objects of a kind, in one namespace or in all; pages of 500."""
+    async def list(
+        self, kind: str, namespace: str | None = None, *, labels: str | None = None
+    ) -> tuple[list[Body], str]:
+        """Return all objects of a kind, in one namespace or in all, and the resourceVersion; pages of 500."""
         items: list[Body] = []
         query: dict[str, str] = {"limit": "500"} | ({"labelSelector": labels} if labels else {})
         resource = RESOURCES[kind]
@@ -133,9 +135,10 @@ class Kube:
                 item.setdefault("apiVersion", resource.api_version)
                 item.setdefault("kind", resource.kind)
                 items.append(item)
-            following = (page.get("metadata") or {}).get("continue")
+            metadata = page.get("metadata") or {}
+            following = metadata.get("continue")
             if not following:
-                return items
+                return items, metadata.get("resourceVersion", "")
             query["continue"] = following
 
     async def create(self, kind: str, namespace: str | None, body: Body, *, seconds: float = TIMEOUT) -> Body:

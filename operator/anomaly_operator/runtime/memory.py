@@ -1,0 +1,54 @@
+"""What no object holds: the volatile memory about each model. All of it may be lost; the plan then asks again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from anomaly_operator.domain.availability import Shortage
+from anomaly_operator.domain.model import ReplayResult, Resolved, RoleOrder, Unresolved
+from anomaly_operator.domain.records import Color
+from anomaly_operator.domain.spec import Spec
+from anomaly_operator.runtime.workqueue import Key
+
+Container = tuple[str, float | None]
+"""A pod's UID and when its container started: another process behind the same name has been told nothing."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """Volatile memory about one AnomalyModel."""
+
+    uid: str
+    spec: Spec | None = None
+    """The last that parsed."""
+    resolution: Resolved | Unresolved | None = None
+    unreachable: str | None = None
+    acknowledged: dict[Container, RoleOrder] = field(default_factory=dict)
+    smoke_tests: dict[str, ReplayResult] = field(default_factory=dict)
+    replays: dict[str, ReplayResult] = field(default_factory=dict)
+    candidate: str | None = None
+    """Revision that the results of replays are about."""
+    applied: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    shortages: Mapping[Color, Shortage] = field(default_factory=dict)
+    job_versions: dict[str, str] = field(default_factory=dict)
+
+
+class Memories:
+    """Memory by key; a model of the same name but another UID begins anew."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Key, Memory] = {}
+
+    def of(self, key: Key, uid: str) -> Memory:
+        """Return the memory about a model."""
+        known = self._by_key.get(key)
+        if known is None or known.uid != uid:
+            known = self._by_key[key] = Memory(uid)
+        return known
+
+    def peek(self, key: Key) -> Memory | None:
+        """Return the memory about a model if there is one."""
+        return self._by_key.get(key)
+
+    def forget(self, key: Key) -> None:
+        """Drop the memory about a model that is gone."""
+        self._by_key.pop(key, None)
