@@ -1,0 +1,115 @@
+"""Say which features make a row anomalous, and how much."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_detector.explain import wording
+from anomaly_detector.explain.shapley import ShapleyValues
+from anomaly_detector.explain.treeshap import TreeShap
+from anomaly_detector.scoring import ForestScorer, Scorer
+
+Floats = NDArray[np.float64]
+SMALLEST_SUM = 1e-9
+"""Difference of summed path lengths below which the slope of the score is used in place of a quotient."""
+
+
+class Explainer:
+    """Explain rows by features.
+
+    A flat forest whose features carry over is explained by exact SHAP values of its path length, negated and
+    rescaled to sum to `score - base`; any other model by Shapley values of its score against the reference.
+
+    `reference` (m, features) gives the percentiles of values, `score_quantiles` (ascending) those of scores; either
+    may be absent, but not the reference of a model that is no flat forest. Raises ValueError then.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        units: Mapping[str, str] | None = None,
+        reference: Floats | None = None,
+        score_quantiles: Floats | None = None,
+        top_k: int = 3,
+    ) -> None:
+        self._scorer = scorer
+        self._units = units or {}
+        self._top_k = top_k
+        self._quantiles = score_quantiles
+        self._sorted = [] if reference is None else [np.sort(c[np.isfinite(c)]) for c in reference.T]
+        self._tree: TreeShap | None = None
+        if isinstance(scorer, ForestScorer) and scorer.one_to_one and scorer.forest.denominator > 0:
+            self._tree = TreeShap(scorer.forest)
+            self.base = float(scorer.forest.score_of(np.array([self._tree.expected]))[0])
+            """Score of a row of which nothing is known."""
+        elif reference is None:
+            raise ValueError(f"explanations: a model served by {scorer.kind!r} needs a reference sample")
+        else:
+            self._any = ShapleyValues(scorer.score, reference)
+            self.base = self._any.base
+
+    @property
+    def fast(self) -> bool:
+        """Whether a row takes a fraction of a millisecond, so that it may be explained on the event loop."""
+        return self._tree is not None and self._tree.tabulated
+
+    def shap_values(self, rows: Floats, scores: Floats) -> Floats:
+        """Return contributions of all features to `score - base`, shape (n, features); positive: more anomalous.
+
+        `rows` (n, features) as users send them, `scores` (n,) as the scorer gave them.
+        """
+        if self._tree is None or not isinstance(self._scorer, ForestScorer):
+            return np.array([self._any.values(row) for row in rows]).reshape(rows.shape)
+        forest = self._scorer.forest
+        lengths = self._tree.values(self._scorer.forest_rows(rows))
+        total = lengths.sum(axis=1)
+        # Longer paths are more normal, so the quotient is negative; its limit for equal lengths is the slope.
+        slope = -math.log(2) / forest.denominator * self.base
+        small = np.abs(total) < SMALLEST_SUM
+        factor = np.where(small, slope, (scores - self.base) / np.where(small, 1.0, total))
+        return lengths * factor[:, None]
+
+    def explain(self, rows: Floats, scores: Floats) -> list[dict[str, Any]]:
+        """Return one explanation a row, as docs/pod-contract.md describes it: plain JSON."""
+        values = self.shap_values(rows, scores)
+        return [self._explanation(*one) for one in zip(rows, scores.tolist(), values, strict=True)]
+
+    def _explanation(self, row: Floats, score: float, values: Floats) -> dict[str, Any]:
+        size = float(np.abs(values).sum())
+        order = np.argsort(-np.abs(values), kind="stable")[: self._top_k]
+        contributions = [self._contribution(int(i), row, values, size) for i in order]
+        confidence = None
+        if self._quantiles is not None:
+            confidence = float(np.searchsorted(self._quantiles, score, side="left")) / len(self._quantiles)
+        return {
+            "text": wording.text(contributions),
+            "interpretation": wording.interpretation(
+                contributions, anomalous=score > self._scorer.threshold, confidence=confidence
+            ),
+            "base": self.base,
+            "contributions": contributions,
+        }
+
+    def _contribution(self, i: int, row: Floats, values: Floats, size: float) -> dict[str, Any]:
+        feature, value, contribution = self._scorer.features[i], float(row[i]), float(values[i])
+        return {
+            "feature": feature,
+            "value": value if math.isfinite(value) else None,
+            "unit": self._units.get(feature, ""),
+            "contribution": contribution,
+            "share": contribution / size if size else 0.0,
+            "direction": "INCREASES" if contribution >= 0 else "DECREASES",
+            "percentile": self._percentile(i, value),
+        }
+
+    def _percentile(self, i: int, value: float) -> float | None:
+        """Return the per cent of the reference below a value, ties counted half."""
+        if not self._sorted or not len(self._sorted[i]) or math.isnan(value):
+            return None
+        known = self._sorted[i]
+        below, upto = known.searchsorted(value, "left"), known.searchsorted(value, "right")
+        return 50.0 * float(below + upto) / len(known)
