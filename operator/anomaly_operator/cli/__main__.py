@@ -1,0 +1,182 @@
+"""`kubectl anomaly`: read the arguments, ask, print."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from anomaly_operator.cli import views
+from anomaly_operator.cli.cluster import Cluster
+from anomaly_operator.cli.commands import VERBS, send
+from anomaly_operator.cli.errors import CliError
+from anomaly_operator.cli.lint import lint
+from anomaly_operator.cli.registry import move_alias
+from anomaly_operator.domain.codec import status_from_json, to_json
+from anomaly_operator.domain.records import Status
+from anomaly_operator.domain.times import parse_time, rfc3339
+
+REFUSED = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 refused or wrong, 2 usage, 3 no answer in time."""
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except CliError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.code
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kubectl anomaly", description="See and steer AnomalyModels.")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--kubeconfig", help="kubeconfig file; default KUBECONFIG, then ~/.kube/config")
+    shared.add_argument("--context", help="context of the kubeconfig")
+    shared.add_argument("-n", "--namespace", help="namespace; default that of the context")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], words: str, *, on_model: bool = True,
+            output: bool = False) -> argparse.ArgumentParser:  # fmt: skip
+        command = commands.add_parser(name, parents=[shared], help=words, description=words)
+        command.set_defaults(run=run)
+        if on_model:
+            command.add_argument("name", metavar="NAME", help="name of the AnomalyModel")
+        if output:
+            command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="how to print")
+        return command
+
+    listing = add("list", _list, "List AnomalyModels.", on_model=False, output=True)
+    listing.add_argument("-A", "--all-namespaces", action="store_true", help="in all namespaces")
+    add("status", _status, "Show tracks, report, conditions, quarantine of one model.", output=True)
+    add("why", _why, "Say in sentences why a model is as it is.")
+    history = add("history", _history, "Show the decisions of one model, newest first.", output=True)
+    history.add_argument("--at", metavar="TIME", type=_time, help="what served at this time (RFC 3339)?")
+    for verb, words in VERBS.items():
+        command = add(verb, _command, words, output=True)
+        command.set_defaults(verb=verb, to=None)
+        command.add_argument(
+            "--wait", type=float, default=10.0, metavar="SECONDS", help="wait this long for the answer; 0: do not wait"
+        )
+        if verb == "rollback":
+            command.add_argument("--to", metavar="REVISION", help="revision to go back to; default the previous one")
+    promote = add(
+        "promote-version", _promote_version, "Move an alias in the registry; the rollout follows.", on_model=False
+    )
+    promote.add_argument("model", metavar="MODEL", help="registered model")
+    promote.add_argument("version", metavar="VERSION", help="version to promote")
+    promote.add_argument("--alias", required=True, help="alias to move, e.g. champion")
+    promote.add_argument("--tracking-uri", help="registry; default MLFLOW_TRACKING_URI")
+    check = add("lint", _lint, "Check manifests without a cluster.", on_model=False)
+    check.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    add("version", _version, "Show the versions of this program and of the cluster.", on_model=False)
+    return parser
+
+
+def _time(text: str) -> float:
+    at = parse_time(text)
+    if at is None:
+        raise argparse.ArgumentTypeError(
+            f"expected an RFC 3339 time with zone, such as 2026-03-01T12:00:00Z, got {text!r}"
+        )
+    return at
+
+
+def _cluster(arguments: argparse.Namespace) -> Cluster:
+    return Cluster(kubeconfig=arguments.kubeconfig, context=arguments.context, namespace=arguments.namespace)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    models = _cluster(arguments).models(everywhere=arguments.all_namespaces)
+    text = views.listing(models, time.time(), everywhere=arguments.all_namespaces)
+    _print(_json(models) if arguments.output == "json" else text)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    model = _cluster(arguments).model(arguments.name)
+    _print(_json(model) if arguments.output == "json" else views.overview(model, time.time()))
+    return 0
+
+
+def _why(arguments: argparse.Namespace) -> int:
+    _print(views.why(_cluster(arguments).model(arguments.name)))
+    return 0
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    status = status_from_json(_cluster(arguments).model(arguments.name).get("status"))
+    if arguments.at is not None:
+        return _served_at(arguments, status)
+    entries = status.history
+    _print(_json([to_json(e) for e in entries]) if arguments.output == "json" else views.history(entries))
+    return 0
+
+
+def _served_at(arguments: argparse.Namespace, status: Status) -> int:
+    found = views.served_at(status.history, arguments.at)
+    if found is None:
+        raise CliError(f"the history of {arguments.name} does not reach back to {rfc3339(arguments.at)}")
+    since = rfc3339(found.ended_at)
+    if arguments.output == "json":
+        _print(_json({"revision": found.active, "version": found.active_version, "since": since}))
+    else:
+        at, version = rfc3339(arguments.at), found.active_version
+        _print(f"At {at} version {version} served (revision {found.active}), since {since}.")
+    return 0
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    answer = send(_cluster(arguments), arguments.name, arguments.verb, revision=arguments.to, wait=arguments.wait)
+    if answer is None:
+        _print(f"{arguments.verb}: asked")
+        return 0
+    told = f"{arguments.verb}: {answer.outcome.lower()}" + (f": {answer.message}" if answer.message else "")
+    _print(_json(to_json(answer)) if arguments.output == "json" else told)
+    return 0 if answer.outcome == "Accepted" else REFUSED
+
+
+def _promote_version(arguments: argparse.Namespace) -> int:
+    before = move_alias(arguments.tracking_uri, arguments.model, arguments.alias, arguments.version)
+    _print(
+        f"{arguments.model}: alias {arguments.alias} moved from {before or 'nowhere'} to version {arguments.version}"
+    )
+    return 0
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    checked, problems = 0, []
+    for path in arguments.files:
+        count, found = lint(path)
+        checked += count
+        problems += found
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
+    _print(f"{checked} AnomalyModels checked, {len(problems)} problems")
+    return REFUSED if problems else 0
+
+
+def _version(arguments: argparse.Namespace) -> int:
+    _print(f"kubectl-anomaly {installed_version('anomaly-operator')}")
+    _print(f"Kubernetes {_cluster(arguments).server_version()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

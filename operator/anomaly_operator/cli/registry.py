@@ -1,0 +1,66 @@
+"""The registry with the caller's own credentials, as the environment names them."""
+
+import base64
+import json
+import os
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from anomaly_operator.cli.errors import CliError
+
+TIMEOUT = 10.0
+
+
+def move_alias(uri: str | None, model: str, alias: str, version: str) -> str | None:
+    """Let `alias` of a registered model point at `version`; returns the version that it pointed at before.
+
+    Credentials are MLflow's own: MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN; MLFLOW_TRACKING_SERVER_CERT_PATH.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri or not uri.startswith(("http://", "https://")):
+        raise CliError("no registry: give --tracking-uri or set MLFLOW_TRACKING_URI to its http(s) address", 2)
+    before = _ask(uri, "GET", "registered-models/alias", {"name": model, "alias": alias}, missing_is_none=True)
+    _ask(uri, "POST", "registered-models/alias", {"name": model, "alias": alias, "version": version})
+    return str(before["model_version"]["version"]) if before else None
+
+
+def _ask(uri: str, method: str, path: str, fields: dict[str, str], *, missing_is_none: bool = False) -> Any:
+    url = f"{uri.rstrip('/')}/api/2.0/mlflow/{path}"
+    data = None
+    if method == "GET":
+        url += "?" + urllib.parse.urlencode(fields)
+    else:
+        data = json.dumps(fields).encode()
+    request = urllib.request.Request(url, data, _headers(), method=method)
+    context = ssl.create_default_context(cafile=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"))
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT, context=context) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        said = _said(error)
+        if missing_is_none and said.get("error_code") in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise CliError(f"registry {uri}: {error.code} {said.get('message') or error.reason}") from None
+    except (OSError, ValueError) as error:
+        raise CliError(f"registry {uri}: no answer: {error}") from None
+
+
+def _said(error: urllib.error.HTTPError) -> dict[str, Any]:
+    try:
+        said = json.load(error)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _headers() -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        headers["Authorization"] = f"Bearer {token}"
+    elif user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
+        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    return headers
