@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anomaly_detector.bundle import BundleError, read_bundle
+from anomaly_detector.bundle import Bundle, BundleError, read_bundle
 from anomaly_detector.report import PREFIX
 from anomaly_detector.scoring.loading import RefusedError, load_model
 from anomaly_detector.train.compare import Limits, Verdict, compare
@@ -70,7 +70,7 @@ def against_holder(
         words = "No alias was asked for." if alias is None else f"No version had the alias {alias}."
         return Rivalry(alias=alias, holder=None, not_worse=True, words=words)
     try:
-        other = _load(registry, holder, rows.features, allow_pickle=allow_pickle)
+        other, _ = load_version(registry, holder, rows.features, allow_pickle=allow_pickle)
     except (RefusedError, BundleError) as error:
         words = f"Version {holder.version} cannot be compared with: {error}."
         return Rivalry(alias=alias, holder=holder, not_worse=False, words=words)
@@ -97,7 +97,13 @@ def _words(holder: Version, verdict: Verdict, alike: float) -> str:
     return f"{standing} version {holder.version}: {verdict}; both label {alike:.1%} of the rows alike (not judged)."
 
 
-def _load(registry: Registry, version: Version, features: tuple[str, ...], *, allow_pickle: bool) -> Any:
+def load_version(
+    registry: Registry, version: Version, features: tuple[str, ...], *, allow_pickle: bool
+) -> tuple[Any, Bundle | None]:
+    """Return a registered model and its bundle.
+
+    Raises RefusedError if it may not be loaded or has other features, BundleError and RegistryError.
+    """
     with tempfile.TemporaryDirectory() as folder:
         stored = registry.download(version, Path(folder))
         bundle = read_bundle(stored)
@@ -107,4 +113,4 @@ def _load(registry: Registry, version: Version, features: tuple[str, ...], *, al
     count = getattr(model, "n_features_in_", len(features))
     if count != len(features):
         raise RefusedError(f"it has {count} features, the data {len(features)}")
-    return model
+    return model, bundle

@@ -11,6 +11,7 @@ import psutil
 from anomaly_detector.train.load import scripted_load
 
 SETTLE_SECONDS = 2.0  # until a scripted load runs at its level
+MOST_HERTZ = 50.0  # the counters of the kernel move no faster
 COLUMNS = ("cpu_percent", "memory_percent", "network_mbps")
 UNITS = {"cpu_percent": "%", "memory_percent": "%", "network_mbps": "Mbps"}
 DESCRIPTIONS = {

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from anomaly_detector.bundle import MAX_SCORES, Bundle
+from anomaly_detector.bundle import MAX_SCORES, Bundle, BundleError
 from anomaly_detector.drift.calibration import REFERENCE_ROWS, calibrate, systematic
 from anomaly_detector.report import PREFIX
+from anomaly_detector.scoring.loading import RefusedError
 from anomaly_detector.train.card import card
 from anomaly_detector.train.environment import git_commit, libraries, surroundings
 from anomaly_detector.train.errors import DataError
@@ -19,7 +20,7 @@ from anomaly_detector.train.evaluate import Judgement, judge
 from anomaly_detector.train.event import DriftEvent
 from anomaly_detector.train.features import FeatureNotes
 from anomaly_detector.train.pipeline import Recipe, build, fit, scores, threshold
-from anomaly_detector.train.promote import Rivalry, against_holder
+from anomaly_detector.train.promote import Rivalry, against_holder, load_version
 from anomaly_detector.train.registry import Logged, Registry, Run, Version
 from anomaly_detector.train.table import Floats, Table, fingerprint, quantiles, split
 
@@ -144,6 +145,39 @@ def train_and_register(
         seconds=time.monotonic() - began,
         pipeline=fitted.pipeline,
         reference=fitted.bundle.reference,
+    )
+
+
+def finish(table: Table, registry: Registry, order: Order, *, version: Version) -> Trained:
+    """Compare a version that is registered already with the holder of the alias, and move that if it deserves it.
+
+    For a training that was interrupted, or started twice for one event. Raises as `train_and_register`.
+    """
+    began = time.monotonic()
+    _, holdout = split(_after_drift(table, order.event), holdout=order.recipe.holdout)
+    try:
+        pipeline, bundle = load_version(registry, version, table.features, allow_pickle=order.allow_pickle)
+        judged = judge(pipeline, holdout.rows, holdout.labels)
+    except (RefusedError, BundleError, ValueError) as error:
+        raise DataError(f"{version.name} version {version.version}, trained for the same event: {error}") from None
+    rivalry = against_holder(
+        registry, order.model, order.alias, new=pipeline, judged=judged, rows=holdout,
+        contamination=order.recipe.contamination, allow_pickle=order.allow_pickle,
+    )  # fmt: skip
+    holds = rivalry.holder is not None and rivalry.holder.version == version.version
+    moved = holds or rivalry.settle(registry, version, force=order.force)
+    return Trained(
+        version=version,
+        digest=version.tags[PREFIX + "digest"],
+        metrics=judged.metrics("holdout") | rivalry.metrics(),
+        data={"source": table.source, **fingerprint(table)},
+        calibration=(bundle.calibration if bundle else None) or {},
+        verdict=rivalry.words,
+        alias=order.alias,
+        alias_moved=moved,
+        seconds=time.monotonic() - began,
+        pipeline=pipeline,
+        reference=holdout.rows if bundle is None else bundle.reference,
     )
 
 

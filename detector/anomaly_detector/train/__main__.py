@@ -1,0 +1,64 @@
+"""The command `anomaly-train`: train and register a version, adopt a registered one, record this machine."""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+
+from anomaly_detector.train import arguments, record
+from anomaly_detector.train.errors import DataError, TrainingError
+
+COMMANDS = ("train", "adopt", "record")
+HELP = ("-h", "--help")
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command and exit with its code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given and given[0] not in (*COMMANDS, *HELP):
+        given.insert(0, "train")
+    console = Console(stderr=True)
+    try:
+        sys.exit(_run(given, console))
+    except TrainingError as error:
+        console.print(f"anomaly-train: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.print("anomaly-train: interrupted", style="red")
+        sys.exit(INTERRUPTED)
+
+
+def _run(given: list[str], console: Console) -> int:
+    options = arguments.parser().parse_args(given)
+    if options.command == "record":
+        return _record(options, console)
+    # Imported late: MLflow and scikit-learn take seconds, --help and a wrong option should not.
+    from anomaly_detector.train import command  # noqa: PLC0415
+
+    carry_out = command.adopt if options.command == "adopt" else command.train
+    result, code = carry_out(options, console)
+    if options.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    return code
+
+
+def _record(options: Namespace, console: Console) -> int:
+    if options.rows < 1 or not 0 < options.hertz <= record.MOST_HERTZ:
+        raise DataError(f"--rows: expected 1 or more, --hertz: over 0 and at most {record.MOST_HERTZ:g}")
+    out: Path = options.out
+    try:
+        with suppress(KeyboardInterrupt):  # what is recorded is kept
+            record.record(out, rows=options.rows, hertz=options.hertz, scenario=options.scenario, seed=options.seed)
+    except OSError as error:
+        raise DataError(f"--out {out}: {error.strerror}") from None
+    console.print(f"{out}: recorded; train on it with: anomaly-train --data {out} --model NAME", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    main()
