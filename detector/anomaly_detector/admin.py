@@ -1,0 +1,187 @@
+"""The operator's port (8081): roles, the report, the reference, drift, the rings. Tokens are signed for this pod."""
+
+import csv
+import io
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+import numpy as np
+import orjson
+from aiohttp import web
+
+from anomaly_detector.pod import Pod, Serving
+from anomaly_detector.problems import Problem
+from anomaly_detector.protocols.rows import loads
+from anomaly_detector.rings import Anomaly
+from anomaly_detector.roles import parse_assignment
+from anomaly_detector.server import health, json_errors, readiness
+
+log = logging.getLogger(__name__)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+LONGEST_TOKEN_SECONDS = 60
+LEEWAY_SECONDS = 5
+DEFAULT_REFERENCE_ROWS = 256
+NEWEST_ANOMALIES = 100
+
+
+class AdminServer:
+    """Routes of the admin port."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+
+    def app(self) -> web.Application:
+        """Return the application."""
+        app = web.Application(client_max_size=64 * 1024, middlewares=[json_errors, self._authorize])
+        app.router.add_get("/health", health)
+        app.router.add_get("/ready", readiness(self._pod))
+        app.router.add_put("/role", self._role)
+        app.router.add_get("/stats", self._stats)
+        app.router.add_get("/reference", self._reference)
+        app.router.add_get("/drift", self._drift)
+        app.router.add_get("/window", self._window)
+        app.router.add_get("/anomalies", self._anomalies)
+        app.router.add_get("/anomalies/{id}", self._anomaly)
+        return app
+
+    @web.middleware
+    async def _authorize(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in ("/health", "/ready"):
+            return await handler(request)
+        try:
+            verify(
+                request.headers.get("authorization", ""),
+                keys=dict(self._pod.live.keys),
+                audience=self._pod.settings.pod_uid,
+                now=time.time(),
+            )
+        except jwt.InvalidTokenError as error:
+            log.warning("admin call refused: %s", error, extra={"path": request.path})
+            raise Problem(401, "Unauthorized", f"authorization: {error}", "authorization") from None
+        return await handler(request)
+
+    async def _role(self, request: web.Request) -> web.Response:
+        self._pod.roles.assign(parse_assignment(loads(await request.read())))
+        self._pod.wake_reporter()
+        return self._report()
+
+    async def _stats(self, request: web.Request) -> web.Response:
+        del request
+        return self._report()
+
+    def _report(self) -> web.Response:
+        return web.Response(body=self._pod.report().to_json().encode(), content_type="application/json")
+
+    async def _reference(self, request: web.Request) -> web.Response:
+        serving = self._serving()
+        bundle = serving.plane.model.bundle
+        if bundle is None:
+            raise Problem(404, "NoReference", "the model came without a reference; see `anomaly-train adopt`")
+        wanted = _positive(request, "rows", DEFAULT_REFERENCE_ROWS)
+        places = np.linspace(0, len(bundle.reference) - 1, min(wanted, len(bundle.reference))).round().astype(int)
+        rows = bundle.reference[places]
+        return _json(
+            {
+                "features": serving.plane.model.contract.features,
+                "units": dict(bundle.units),
+                "rows": rows,
+                "scores": serving.plane.model.scorer.score(rows),
+                "contamination": bundle.contamination,
+            }
+        )
+
+    async def _drift(self, request: web.Request) -> web.Response:
+        del request
+        detector = self._serving().observer.detector
+        if detector is None:
+            raise Problem(404, "NoDrift", "no drift detector runs in this pod")
+        return _json(detector.details())
+
+    async def _window(self, request: web.Request) -> web.Response:
+        """Return the ring of users' rows as CSV, with the time when each arrived."""
+        del request
+        serving = self._serving()
+        times, rows = serving.observer.rows.newest()
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["time", *serving.plane.model.contract.features])
+        for at, row in zip(times.tolist(), rows.tolist(), strict=True):
+            writer.writerow([datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"), *row])
+        return web.Response(text=text.getvalue(), content_type="text/csv")
+
+    async def _anomalies(self, request: web.Request) -> web.Response:
+        newest = self._serving().observer.anomalies.newest(_positive(request, "limit", NEWEST_ANOMALIES))
+        return _json({"anomalies": [self._describe(anomaly) for anomaly in newest]})
+
+    async def _anomaly(self, request: web.Request) -> web.Response:
+        serving = self._serving()
+        anomaly = serving.observer.anomalies.get(request.match_info["id"])
+        if anomaly is None:
+            raise Problem(404, "UnknownAnomaly", "id: no such anomaly is kept here", "id")
+        if anomaly.explanation is None:
+            said = await serving.plane.explain(anomaly.row[np.newaxis], np.array([anomaly.score]))
+            anomaly.explanation = said[0] if said else None
+        return _json(self._describe(anomaly))
+
+    def _describe(self, anomaly: Anomaly) -> dict[str, Any]:
+        features = self._serving().plane.model.contract.features
+        return {
+            "id": anomaly.id,
+            "time": anomaly.at.isoformat(timespec="milliseconds"),
+            "source": anomaly.source,
+            "row": dict(zip(features, anomaly.row.tolist(), strict=True)),
+            "score": anomaly.score,
+            "confidence": anomaly.confidence,
+            "explanation": anomaly.explanation,
+        }
+
+    def _serving(self) -> Serving:
+        if self._pod.serving is None:
+            raise Problem(503, "NotReady", "the model is still loading; try again")
+        return self._pod.serving
+
+
+def verify(authorization: str, *, keys: dict[str, Any], audience: str, now: float) -> None:
+    """Check a bearer token: signed by a key of the set, for this pod, and short-lived.
+
+    Raises jwt.InvalidTokenError saying what is wrong.
+    """
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise jwt.InvalidTokenError("expected `Bearer <JWT>`")
+    kid = jwt.get_unverified_header(token).get("kid")
+    known = next((key for key in keys.get("keys", []) if isinstance(key, dict) and key.get("kid") == kid), None)
+    if known is None or kid is None:
+        raise jwt.InvalidTokenError("kid: no such key in jwks.json")
+    try:
+        public = jwt.PyJWK.from_json(json.dumps(known), algorithm="EdDSA")
+    except jwt.PyJWTError as error:
+        raise jwt.InvalidTokenError(f"jwks.json: {error}") from None
+    claims = jwt.decode(
+        token,
+        public.key,
+        algorithms=["EdDSA"],
+        audience=audience,
+        leeway=LEEWAY_SECONDS,
+        options={"require": ["exp", "aud"]},
+    )
+    if claims["exp"] - now > LONGEST_TOKEN_SECONDS + LEEWAY_SECONDS:
+        raise jwt.InvalidTokenError(f"exp: more than {LONGEST_TOKEN_SECONDS} s ahead")
+
+
+def _positive(request: web.Request, name: str, default: int) -> int:
+    value = request.query.get(name, str(default))
+    if not (value.isascii() and value.isdigit()) or int(value[:9]) == 0:
+        raise Problem(400, "WrongType", f"{name}: expected a whole number above 0, got {value[:80]}", name)
+    return int(value[:9])
+
+
+def _json(value: Any) -> web.Response:
+    body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    return web.Response(body=body, content_type="application/json")

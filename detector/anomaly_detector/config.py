@@ -1,0 +1,166 @@
+"""The model's ConfigMap, re-read while the pod runs; the last one that could be read stays in force.
+
+`config.json` holds gates, drift and explanations, `jwks.json` the operator's public keys (docs/pod-contract.md).
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+CONFIG_FILE = "config.json"
+KEYS_FILE = "jwks.json"
+DEFAULT_TESTS: Mapping[str, float] = MappingProxyType(
+    {"ks": 0.05, "wasserstein": 0.3, "anderson": 1.961, "jensenShannon": 0.2, "welch": 2.0}
+)
+
+
+class ConfigError(ValueError):
+    """Say which field of a configuration is wrong, what was expected and what was there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftConfig:
+    """How drift is judged."""
+
+    window: int = 500
+    consecutive_checks: int = 3
+    false_alarms_per_day: float = 1.0
+    min_votes: int = 3
+    tests: Mapping[str, float] = field(default_factory=lambda: DEFAULT_TESTS)
+    """Default threshold by test; the calibrated one is in force where it is stricter to fire."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What `config.json` says."""
+
+    heartbeat_seconds: float = 60.0
+    error_rate_max: float | None = 0.01
+    """None while the gate is off."""
+    drift_max_confidence: float | None = 0.5
+    """None while the gate is off."""
+    drift: DriftConfig = field(default_factory=DriftConfig)
+    explanations: bool = True
+    top_k: int = 3
+    influxdb: Mapping[str, Any] | None = None
+
+
+def parse_config(text: str) -> Config:
+    """Read `config.json`; what is absent has its default. Raises ConfigError naming the first wrong field."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{CONFIG_FILE}: not JSON: {error}") from None
+    top = _Section(CONFIG_FILE, value)
+    if top.value.get("schemaVersion") != SCHEMA_VERSION:
+        raise ConfigError(
+            f"{CONFIG_FILE}.schemaVersion: expected {SCHEMA_VERSION}, got {top.value.get('schemaVersion')!r}"
+        )
+    gates, drift, explanations = top.section("gates"), top.section("drift"), top.section("explanations")
+    error_rate, drift_gate, tests = gates.section("errorRate"), gates.section("drift"), drift.section("tests")
+    influxdb = top.value.get("influxdb")
+    default = Config()
+    return Config(
+        heartbeat_seconds=top.number("heartbeatSeconds", default.heartbeat_seconds, low=0.1, high=86_400),
+        error_rate_max=error_rate.number("max", 0.01, low=0, high=1) if error_rate.flag("enabled") else None,
+        drift_max_confidence=drift_gate.number("maxConfidence", 0.5, low=0, high=1)
+        if drift_gate.flag("enabled")
+        else None,
+        drift=DriftConfig(
+            window=int(drift.number("window", default.drift.window, low=20, high=100_000)),
+            consecutive_checks=int(drift.number("consecutiveChecks", 3, low=1, high=1000)),
+            false_alarms_per_day=drift.number("falseAlarmsPerDay", 1.0, low=1e-6, high=86_400),
+            min_votes=int(drift.number("minVotes", 3, low=1, high=len(DEFAULT_TESTS))),
+            tests={name: tests.number(name, limit, low=0, high=1e9) for name, limit in DEFAULT_TESTS.items()},
+        ),
+        explanations=explanations.flag("enabled"),
+        top_k=int(explanations.number("topK", default.top_k, low=1, high=100)),
+        influxdb=None if influxdb is None else _Section(f"{CONFIG_FILE}.influxdb", influxdb).value,
+    )
+
+
+class _Section:
+    """One object of the configuration, with its path for messages."""
+
+    def __init__(self, where: str, value: Any) -> None:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: expected an object, got {json.dumps(value)[:80]}")
+        self.where = where
+        self.value: dict[str, Any] = value
+
+    def section(self, name: str) -> "_Section":
+        value = self.value.get(name)
+        return _Section(f"{self.where}.{name}", {} if value is None else value)
+
+    def number(self, name: str, default: float, *, low: float, high: float) -> float:
+        value = self.value.get(name, default)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not low <= value <= high:
+            raise ConfigError(
+                f"{self.where}.{name}: expected a number from {low:g} to {high:g}, got {json.dumps(value)[:80]}"
+            )
+        return float(value)
+
+    def flag(self, name: str) -> bool:
+        value = self.value.get(name, True)
+        if not isinstance(value, bool):
+            raise ConfigError(f"{self.where}.{name}: expected true or false, got {json.dumps(value)[:80]}")
+        return value
+
+
+class LiveConfig:
+    """The newest good configuration and keys of a mounted folder. Call `poll` now and then."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = Config()
+        self.keys: Mapping[str, Any] = MappingProxyType({"keys": []})
+        """The JWK Set, as JSON."""
+        self.on_change: list[Callable[[Config], None]] = []
+        self._files = {
+            folder / CONFIG_FILE: self._read_config,
+            folder / KEYS_FILE: self._read_keys,
+        }
+        self._seen: dict[Path, object] = {}
+
+    def poll(self) -> None:
+        """Read what changed since the last call. What cannot be read is logged once and changes nothing."""
+        for path, read in self._files.items():
+            mark = _mark(path)
+            if self._seen.get(path, ()) == mark:
+                continue
+            self._seen[path] = mark
+            try:
+                read(path.read_text())
+            except (OSError, ValueError) as error:
+                log.warning("configuration stays as it was: %s", error, extra={"file": str(path)})
+
+    def _read_config(self, text: str) -> None:
+        config = parse_config(text)
+        if config != self.config:
+            self.config = config
+            log.info("configuration read", extra={"heartbeatSeconds": config.heartbeat_seconds})
+            for listener in self.on_change:
+                listener(config)
+
+    def _read_keys(self, text: str) -> None:
+        value = json.loads(text)
+        if not isinstance(value, dict) or not isinstance(value.get("keys"), list):
+            raise ConfigError(f"{KEYS_FILE}: expected a JWK Set, an object with a list `keys`")
+        self.keys = value
+
+
+def _mark(path: Path) -> object:
+    """Return what changes when a file or the link that a kubelet swaps changes; None while it is absent."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,123 @@
+"""What happens to rows after they were answered: the rings, the drift window, listeners such as InfluxDB.
+
+Requests only append to a bounded queue; one task works it off. What does not fit is dropped and counted.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_detector.drift.detector import DriftDetector
+from anomaly_detector.protocols import Scored
+from anomaly_detector.report import Drift, Source
+from anomaly_detector.rings import Anomaly, AnomalyRing, RowRing
+
+log = logging.getLogger(__name__)
+QUEUE = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """One answered request."""
+
+    rows: NDArray[np.float64]
+    scored: Scored
+    source: Source
+    at: float = field(default_factory=time.time)
+    """Seconds since the epoch."""
+
+
+class Observer:
+    """Works off observations in order."""
+
+    def __init__(self, features: tuple[str, ...], drift: DriftDetector | None) -> None:
+        self.rows = RowRing(len(features))
+        self.anomalies = AnomalyRing()
+        self.detector = drift
+        self.drift = Drift()
+        """The newest verdict."""
+        self.dropped = 0
+        self.drift_source: Source = "shadow"
+        self.on_check: list[Callable[[Drift], None]] = []
+        self.listeners: list[Callable[[Observation], None]] = []
+        self._queue: deque[Observation | None] = deque()
+        self._wake = asyncio.Event()
+
+    def offer(self, observation: Observation) -> None:
+        """Queue an observation."""
+        if len(self._queue) >= QUEUE:
+            self.dropped += 1
+            return
+        self._queue.append(observation)
+        self._wake.set()
+
+    def replace_detector(self, detector: DriftDetector) -> None:
+        """Watch with another detector from here on."""
+        self.detector = detector
+        self.drift = Drift(calibrated=detector.calibrated)
+
+    def restart_drift(self, source: Source) -> None:
+        """Forget the drift window and watch the rows of `source` from here on."""
+        self._queue.append(None)
+        self.drift_source = source
+        self.drift = Drift(calibrated=self.drift.calibrated)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work the queue off, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                observation = self._queue.popleft()
+                try:
+                    if observation is None:
+                        self._restart()
+                    else:
+                        await self._observe(observation)
+                except Exception:
+                    log.exception("an observation was lost")
+                await asyncio.sleep(0)  # requests come first
+
+    def _restart(self) -> None:
+        if self.detector is not None:
+            self.detector.reset()
+        self.drift = Drift(calibrated=self.drift.calibrated)
+
+    async def _observe(self, seen: Observation) -> None:
+        if seen.source == "user":
+            self.rows.add(seen.rows, seen.at)
+        if seen.source != "replay":
+            self._keep_anomalies(seen)
+        if self.detector is not None and seen.source == self.drift_source:
+            self.detector.add(seen.rows, seen.scored.scores, seen.at)
+            if self.detector.due():
+                self.drift = await asyncio.to_thread(self.detector.check, time.time())
+                for tell in self.on_check:
+                    tell(self.drift)
+        for listener in self.listeners:
+            listener(seen)
+
+    def _keep_anomalies(self, seen: Observation) -> None:
+        scored = seen.scored
+        for row, key in scored.ids.items():
+            confidence = None if scored.confidence is None else float(scored.confidence[row])
+            score, explanation = float(scored.scores[row]), scored.explanations.get(row)
+            self.anomalies.add(
+                Anomaly(
+                    key,
+                    datetime.fromtimestamp(seen.at, UTC),
+                    seen.source,
+                    seen.rows[row],
+                    score,
+                    confidence,
+                    explanation,
+                )
+            )

@@ -1,0 +1,138 @@
+"""The pod as a whole: what is loaded, in which role, what it counted, and the report made of it."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import psutil
+
+from anomaly_detector.config import LiveConfig
+from anomaly_detector.dataplane import DataPlane
+from anomaly_detector.drain import PassThrough
+from anomaly_detector.memory import resident_bytes
+from anomaly_detector.observer import Observer
+from anomaly_detector.report import SOURCES, Drift, Report, Shadow
+from anomaly_detector.reporter import Reporter, Verdict, judge
+from anomaly_detector.roles import Assignment, Roles
+from anomaly_detector.settings import Settings
+from anomaly_detector.shadow import ShadowTraffic
+from anomaly_detector.window import Tally, Window
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Serving:
+    """What exists once the model is loaded."""
+
+    plane: DataPlane
+    observer: Observer
+    shadow: ShadowTraffic
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Pod:
+    """Everything that handlers, reporter and metrics share."""
+
+    settings: Settings
+    live: LiveConfig
+    window: Window
+    roles: Roles
+    pass_through: PassThrough
+    serving: Serving | None = None
+    reporter: Reporter | None = None
+    ready: bool = False
+    terminating: bool = False
+    in_flight: int = 0
+    last_own_user_answer: datetime | None = None
+    open_connections: Callable[[], int] = lambda: 0
+    """Of users, on port 8080."""
+    boot_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    started_at: datetime = field(default_factory=lambda: datetime.fromtimestamp(psutil.Process().create_time(), UTC))
+    _seq: int = 0
+
+    @property
+    def closing(self) -> bool:
+        """Say whether answers to users should close their connections."""
+        return self.terminating or self.roles.current.role == "draining"
+
+    @property
+    def scoring(self) -> str:
+        """Say what scores, for people."""
+        return self.serving.plane.model.scorer.kind if self.serving else "loading"
+
+    def labels(self) -> dict[str, str]:
+        """Return what tells this pod's numbers from those of others."""
+        settings = self.settings
+        return {
+            "model": settings.model,
+            "namespace": settings.namespace,
+            "version": settings.version,
+            "revision": settings.revision,
+            "color": settings.color,
+        }
+
+    def change_role(self, assignment: Assignment) -> None:
+        """Restart what describes a role; called when the role changes."""
+        del assignment
+        self.window.reset()
+        if self.serving is not None:
+            self.serving.shadow.reset()
+            self.serving.observer.restart_drift(self.roles.drift_source)
+
+    def wake_reporter(self) -> None:
+        """Let the reporter look whether a limit was crossed."""
+        if self.reporter is not None:
+            self.reporter.wake()
+
+    def look(self) -> Verdict:
+        """Compare the scalars with their limits."""
+        tallies = [self.window.tally(source) for source in self.roles.gated_sources]
+        current = self.roles.current
+        return judge(
+            counts=(sum(tally.failed for tally in tallies), sum(tally.served for tally in tallies)),
+            drift=self.serving.observer.drift if self.serving else Drift(),
+            config=self.live.config,
+            role=(current.role, current.epoch),
+        )
+
+    def report(self) -> Report:
+        """Return the report of this moment."""
+        self._seq += 1
+        current, serving = self.roles.current, self.serving
+        tallies = {source: self.window.tally(source) for source in SOURCES}
+        heard = {source: tally for source, tally in tallies.items() if tally != Tally()}
+        last = self.last_own_user_answer
+        return Report(
+            seq=self._seq,
+            time=_rfc3339(datetime.now(UTC)),
+            bootId=self.boot_id,
+            startedAt=_rfc3339(self.started_at),
+            role=current.role,
+            roleSince=_rfc3339(self.roles.since),
+            epoch=current.epoch,
+            window=self.settings.window_seconds,
+            counts={source: tally.counts() for source, tally in heard.items()},
+            rows={source: tally.rows for source, tally in heard.items()},
+            anomalies={source: tally.anomalies for source, tally in heard.items()},
+            latency={source: tuple(tally.latency) for source, tally in heard.items()},
+            rssBytes=resident_bytes(),
+            openUserConnections=self.open_connections(),
+            lastOwnUserAnswer=None if last is None else _rfc3339(last),
+            drift=serving.observer.drift if serving else Drift(),
+            shadow=serving.shadow.comparison.report() if serving else Shadow(),
+            reference=serving is None or serving.plane.model.bundle is not None,
+            notes=self._notes(),
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        if self.serving is None:
+            return ("Loading",)
+        model = self.serving.plane.model
+        notes = [] if model.bundle is not None else ["NoReference: see anomaly-train adopt"]
+        if not model.fast:
+            notes.append(f"Fallback: {model.scorer.kind}"[:300])
+        return tuple(notes)
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds")

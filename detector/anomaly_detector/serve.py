@@ -1,0 +1,223 @@
+"""`anomaly-detector serve`: build the parts, open the four ports, run until SIGTERM, end without losing a request."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from anomaly_detector.admin import AdminServer
+from anomaly_detector.cache import Cache
+from anomaly_detector.config import Config, LiveConfig
+from anomaly_detector.drain import PassThrough
+from anomaly_detector.kube import OwnPod
+from anomaly_detector.loading import load, make_drift_detector, make_explainer
+from anomaly_detector.metrics import CONTENT_TYPE, PodCollector, RequestMetrics, exposition
+from anomaly_detector.observer import Observer
+from anomaly_detector.pod import Pod, Serving
+from anomaly_detector.report import Drift
+from anomaly_detector.reporter import Reporter
+from anomaly_detector.roles import Roles
+from anomaly_detector.server import DataServer
+from anomaly_detector.settings import Settings
+from anomaly_detector.shadow import ShadowTraffic
+from anomaly_detector.window import Window
+
+log = logging.getLogger(__name__)
+
+USER_PORT, ADMIN_PORT, SHADOW_PORT, METRICS_PORT = 8080, 8081, 8082, 9090
+KEEP_ALIVE_SECONDS = 60.0
+CONFIG_POLL_SECONDS = 1.0
+IN_FLIGHT_GRACE_SECONDS = 15.0
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises RefusedError or UnavailableError when the model cannot be loaded, and whatever a background task raised:
+    a pod without it would be half alive.
+    """
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, _set_all, stop, hurry)
+    pod = _pod(settings)
+    registry = CollectorRegistry()
+    registry.register(PodCollector(pod))
+    runners = await _open_ports(pod, registry)
+    background: set[asyncio.Task[None]] = set()
+    try:
+        if await _unless(stop, _load(pod)):
+            _start(pod, background, stop)
+            pod.ready = True
+            log.info("ready", extra={"scoring": pod.scoring, "revision": settings.revision})
+            await stop.wait()
+            pod.terminating = True
+            log.info("terminating: %g s more of accepting", settings.drain_seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(hurry.wait(), settings.drain_seconds)
+    finally:
+        pod.terminating = True
+        for runner in runners:
+            await runner.cleanup()
+        failed = [task for task in background if task.done()]
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await _close(pod)
+    for task in failed:
+        task.result()
+
+
+def _set_all(*events: asyncio.Event) -> None:
+    for event in events:
+        event.set()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work and return true; cancel it and return false if `stop` comes first."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        await working
+        return True
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    return False
+
+
+def _pod(settings: Settings) -> Pod:
+    live = LiveConfig(settings.config_dir)
+    live.poll()
+    pod = Pod(
+        settings=settings,
+        live=live,
+        window=Window(settings.window_seconds),
+        roles=Roles(),
+        pass_through=PassThrough(settings.neighbours[settings.other_color]),
+    )
+    pod.roles.on_change.append(pod.change_role)
+    return pod
+
+
+async def _open_ports(pod: Pod, registry: CollectorRegistry) -> list[web.AppRunner]:
+    metrics, cache = RequestMetrics(registry), Cache(pod.settings.artifact.cache_dir)
+    users = DataServer(pod, metrics, cache, for_users=True)
+    shadow = DataServer(pod, metrics, cache, for_users=False)
+    apps = {
+        USER_PORT: users.app(),
+        ADMIN_PORT: AdminServer(pod).app(),
+        SHADOW_PORT: shadow.app(),
+        METRICS_PORT: _metrics_app(registry),
+    }
+    runners = []
+    try:
+        for port, app in apps.items():
+            runner = web.AppRunner(
+                app,
+                access_log=None,
+                handle_signals=False,
+                keepalive_timeout=KEEP_ALIVE_SECONDS,
+                shutdown_timeout=IN_FLIGHT_GRACE_SECONDS,
+            )
+            runners.append(runner)
+            await runner.setup()
+            await web.TCPSite(runner, pod.settings.bind, port, backlog=1024).start()
+    except BaseException:
+        for runner in runners:
+            await runner.cleanup()
+        raise
+    user_server = runners[0].server
+    if user_server is not None:
+        pod.open_connections = lambda: len(user_server.connections)
+    return runners
+
+
+def _metrics_app(registry: CollectorRegistry) -> web.Application:
+    async def metrics(request: web.Request) -> web.Response:
+        del request
+        return web.Response(body=exposition(registry), headers={"content-type": CONTENT_TYPE})
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    return app
+
+
+async def _load(pod: Pod) -> None:
+    """Load the model and build what depends on it."""
+    plane = await load(pod.settings, pod.live.config, pod.boot_id)
+    detector = await asyncio.to_thread(make_drift_detector, plane.model, pod.live.config)
+    observer = Observer(plane.model.contract.features, detector)
+    shadow = ShadowTraffic(pod.settings.neighbours[pod.settings.other_color], plane.model.contract.features)
+    observer.drift_source = pod.roles.drift_source
+    pod.serving = Serving(plane=plane, observer=observer, shadow=shadow)
+
+    def tell(drift: Drift) -> None:
+        del drift
+        pod.wake_reporter()
+
+    def reconfigure(config: Config) -> None:
+        plane.explainer = make_explainer(plane.model, config)
+        if observer.detector is None or config.drift != observer.detector.config:
+            observer.replace_detector(make_drift_detector(plane.model, config))
+        pod.wake_reporter()
+
+    observer.on_check.append(tell)
+    pod.live.on_change.append(reconfigure)
+
+
+def _start(pod: Pod, tasks: set[asyncio.Task[None]], stop: asyncio.Event) -> None:
+    """Start what runs beside the requests; if any of it dies, the pod ends, so that it is noticed."""
+    serving = pod.serving
+    if serving is None:
+        return
+    work: list[Coroutine[Any, Any, None]] = [serving.observer.run(), serving.shadow.run(), _follow_config(pod.live)]
+    settings = pod.settings
+    if settings.kubernetes:
+        target = OwnPod(
+            url=settings.kubernetes,
+            namespace=settings.namespace,
+            pod=settings.pod_name,
+            credentials=settings.serviceaccount_dir,
+        )
+        pod.reporter = Reporter(
+            target,
+            build=pod.report,
+            look=pod.look,
+            sources=lambda: pod.roles.gated_sources,
+            config=lambda: pod.live.config,
+        )
+        work.append(pod.reporter.run())
+    else:
+        log.warning("KUBERNETES_SERVICE_HOST is not set: nothing is reported")
+    for coroutine in work:
+        task = asyncio.create_task(coroutine)
+        task.add_done_callback(lambda done: _ended(done, stop))
+        tasks.add(task)
+
+
+def _ended(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    if task.cancelled():
+        return
+    log.error("a background task ended", exc_info=task.exception())
+    stop.set()
+
+
+async def _follow_config(live: LiveConfig) -> None:
+    while True:
+        await asyncio.sleep(CONFIG_POLL_SECONDS)
+        live.poll()
+
+
+async def _close(pod: Pod) -> None:
+    await pod.pass_through.close()
+    if pod.reporter is not None:
+        await pod.reporter.close()
+    if pod.serving is not None:
+        pod.serving.plane.close()
