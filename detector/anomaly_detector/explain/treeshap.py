@@ -92,7 +92,7 @@ class Leaves:
 class TreeShap:
     """Explain the summed path length of a forest."""
 
-    def __init__(self, forest: FlatForest) -> None:
+    def __init__(self, forest: FlatForest, *, table_bytes: int = TABLE_BYTES) -> None:
         self._leaves = leaves = Leaves.of(forest)
         self.expected: float = float(leaves.value @ leaves.share.prod(axis=1))
         """Path length where nothing is known, summed over the trees."""
@@ -100,7 +100,7 @@ class TreeShap:
         self._longest = max(1, int(used.sum(axis=1).max(initial=0)))
         self._nodes, self._weights = _gauss_legendre(self._longest)
         patterns = 2**forest.width
-        small = forest.width <= BITS and leaves.share.size * patterns * 8 <= TABLE_BYTES
+        small = forest.width <= BITS and leaves.share.size * patterns * 8 <= table_bytes
         self._table = self._tabulate(forest.width) if small else None
         self._first = np.arange(len(leaves.value), dtype=np.intp) * patterns if small else None
         if self._table is None:
