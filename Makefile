@@ -35,12 +35,13 @@ crds: $(STAMP)  ## Generate the CustomResourceDefinition from the operator's typ
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/run.py
 
-COMPILE := $(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-lock: $(STAMP)  ## Resolve the lock files anew: one to develop with, one for each image.
-	@$(COMPILE) --universal --extra dev -o requirements/dev.lock
-	@$(COMPILE) --universal --extra operator --constraint requirements/dev.lock -o requirements/operator.lock
-	@$(COMPILE) --universal --extra detector --constraint requirements/dev.lock -o requirements/detector.lock
+lock: $(STAMP)  ## Resolve the lock files anew: one to develop with, one for each image, one to build the wheel.
+	@$(COMPILE) pyproject.toml --extra dev -o requirements/dev.lock
+	@$(COMPILE) pyproject.toml --extra operator --constraint requirements/dev.lock -o requirements/operator.lock
+	@$(COMPILE) pyproject.toml --extra detector --constraint requirements/dev.lock -o requirements/detector.lock
+	@$(COMPILE) requirements/build.in --constraint requirements/dev.lock -o requirements/build.lock
 
 clean:
 	rm -rf .venv

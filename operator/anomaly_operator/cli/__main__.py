@@ -15,7 +15,8 @@ from anomaly_operator.cli.errors import CliError
 from anomaly_operator.cli.lint import lint
 from anomaly_operator.cli.registry import move_alias
 from anomaly_operator.domain.codec import status_from_json, to_json
-from anomaly_operator.domain.records import Status
+from anomaly_operator.domain.history import verify
+from anomaly_operator.domain.records import Json, Status
 from anomaly_operator.domain.times import parse_time, rfc3339
 
 REFUSED = 1
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("status", _status, "Show tracks, report, conditions, quarantine of one model.", output=True)
     add("why", _why, "Say in sentences why a model is as it is.")
     history = add("history", _history, "Show the decisions of one model, newest first.", output=True)
+    history.add_argument("--verify", action="store_true", help="check the hash chain; exit 1 if it is broken")
     history.add_argument("--at", metavar="TIME", type=_time, help="what served at this time (RFC 3339)?")
     for verb, words in VERBS.items():
         command = add(verb, _command, words, output=True)
@@ -121,12 +123,13 @@ def _why(arguments: argparse.Namespace) -> int:
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    status = status_from_json(_cluster(arguments).model(arguments.name).get("status"))
+    model = _cluster(arguments).model(arguments.name)
+    status = status_from_json(model.get("status"))
     if arguments.at is not None:
         return _served_at(arguments, status)
     entries = status.history
     _print(_json([to_json(e) for e in entries]) if arguments.output == "json" else views.history(entries))
-    return 0
+    return _verified(model, status) if arguments.verify else 0
 
 
 def _served_at(arguments: argparse.Namespace, status: Status) -> int:
@@ -139,6 +142,16 @@ def _served_at(arguments: argparse.Namespace, status: Status) -> int:
     else:
         at, version = rfc3339(arguments.at), found.active_version
         _print(f"At {at} version {version} served (revision {found.active}), since {since}.")
+    return 0
+
+
+def _verified(model: Json, status: Status) -> int:
+    problem = verify(status.history, status.history_anchor)
+    if len(status.history) != len((model.get("status") or {}).get("history") or ()):
+        problem = "an entry cannot be read"  # and the readable rest must not pass for all of it
+    if problem:
+        raise CliError(f"the history was changed after it was written: {problem}")
+    sys.stderr.write(f"hash chain: {len(status.history)} entries, unbroken\n")
     return 0
 
 
