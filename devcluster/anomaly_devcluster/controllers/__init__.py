@@ -1,0 +1,1 @@
+"""What Kubernetes' controller manager does, one controller a file."""

@@ -1,0 +1,110 @@
+"""What a Deployment says of itself: counts, and the conditions that `kubectl rollout status` waits for."""
+
+from anomaly_devcluster import clock
+from anomaly_devcluster.client import Object
+from anomaly_devcluster.controllers.base import set_condition
+from anomaly_devcluster.controllers.rolling import Limits
+from anomaly_devcluster.pods import condition
+
+
+def status_of(body: Object, new: Object | None, sets: list[Object], now: float) -> tuple[Object, float | None]:
+    """Return the status, and in how many seconds the progress deadline must be looked at (None: not at all)."""
+    status = _counts(body, new, sets)
+    conditions = body.get("status", {}).get("conditions") or []
+    conditions = _set(conditions, _available(body, status), now)
+    failure = next((c for s in sets if (c := condition(s, "ReplicaFailure"))), None)
+    if failure:
+        conditions = _set(conditions, {key: failure[key] for key in ("type", "status", "reason", "message")}, now)
+    else:
+        conditions = [c for c in conditions if c["type"] != "ReplicaFailure"]
+    progressing, again = _progressing(body, new, status, now)
+    if progressing:
+        conditions = _set(conditions, progressing, now)
+    return {**status, "conditions": conditions}, again
+
+
+def _counts(body: Object, new: Object | None, sets: list[Object]) -> Object:
+    def total(field: str) -> int:
+        return sum(s.get("status", {}).get(field, 0) for s in sets)
+
+    available, wanted = total("availableReplicas"), sum(s["spec"].get("replicas", 1) for s in sets)
+    return {
+        "observedGeneration": body["metadata"].get("generation", 0),
+        "replicas": total("replicas"),
+        "updatedReplicas": new.get("status", {}).get("replicas", 0) if new else 0,
+        "readyReplicas": total("readyReplicas"),
+        "availableReplicas": available,
+        "unavailableReplicas": max(0, wanted - available),
+        "collisionCount": body.get("status", {}).get("collisionCount"),
+    }
+
+
+def _available(body: Object, status: Object) -> Object:
+    replicas = body["spec"].get("replicas", 1)
+    strategy = body["spec"].get("strategy", {})
+    rolling = strategy.get("rollingUpdate") or {}
+    limits = Limits.resolve(replicas, rolling.get("maxSurge", "25%"), rolling.get("maxUnavailable", "25%"))
+    unavailable = 0 if strategy.get("type") == "Recreate" else min(limits.unavailable, replicas)
+    if status["availableReplicas"] >= replicas - unavailable:
+        reason, message = "MinimumReplicasAvailable", "Deployment has minimum availability."
+        return {"type": "Available", "status": "True", "reason": reason, "message": message}
+    reason, message = "MinimumReplicasUnavailable", "Deployment does not have minimum availability."
+    return {"type": "Available", "status": "False", "reason": reason, "message": message}
+
+
+def _progressing(body: Object, new: Object | None, status: Object, now: float) -> tuple[Object | None, float | None]:
+    """Return the new Progressing condition (None: as it is), and when the deadline passes."""
+    known = condition(body, "Progressing")
+    if body["spec"].get("paused"):
+        return _paused(known), None
+    if new is None:
+        return None, None
+    name, replica_set = body["metadata"]["name"], new["metadata"]["name"]
+    replicas, before = body["spec"].get("replicas", 1), body.get("status", {})
+    complete = (
+        status["updatedReplicas"] == replicas
+        and status["replicas"] == replicas
+        and status["availableReplicas"] == replicas
+    )
+    if complete:
+        message = f'ReplicaSet "{replica_set}" has successfully progressed.'
+        return _progress("True", "NewReplicaSetAvailable", message), None
+    if known is None or known["reason"] == "DeploymentPaused":
+        return _progress("True", "NewReplicaSetCreated", f'Created new replica set "{replica_set}"'), None
+    old = before.get("replicas", 0) - before.get("updatedReplicas", 0)
+    moved = (
+        status["updatedReplicas"] > before.get("updatedReplicas", 0)
+        or status["replicas"] - status["updatedReplicas"] < old
+        or status["readyReplicas"] > before.get("readyReplicas", 0)
+        or status["availableReplicas"] > before.get("availableReplicas", 0)
+        or status["observedGeneration"] > before.get("observedGeneration", 0)
+    )
+    deadline = body["spec"].get("progressDeadlineSeconds", 600)
+    if moved:
+        updated = _progress("True", "ReplicaSetUpdated", f'ReplicaSet "{replica_set}" is progressing.')
+        return {**updated, "lastUpdateTime": clock.render(now)}, deadline
+    if known["reason"] == "ProgressDeadlineExceeded":
+        return None, None
+    left = clock.parse(known.get("lastUpdateTime", clock.render(now))) + deadline - now
+    if known["reason"] == "NewReplicaSetAvailable" or left > 0:
+        return None, max(left, 0.5) if known["reason"] != "NewReplicaSetAvailable" else None
+    message = f'ReplicaSet "{replica_set}" of Deployment "{name}" has timed out progressing.'
+    return _progress("False", "ProgressDeadlineExceeded", message), None
+
+
+def _progress(status: str, reason: str, message: str) -> Object:
+    return {"type": "Progressing", "status": status, "reason": reason, "message": message}
+
+
+def _paused(known: Object | None) -> Object | None:
+    if known and known["reason"] in ("ProgressDeadlineExceeded", "DeploymentPaused"):
+        return None
+    return _progress("Unknown", "DeploymentPaused", "Deployment is paused")
+
+
+def _set(conditions: list[Object], new: Object, now: float) -> list[Object]:
+    """Set a condition; lastUpdateTime moves when anything in it does."""
+    known = next((c for c in conditions if c["type"] == new["type"]), None)
+    if known and all(known.get(key) == value for key, value in new.items()):
+        return conditions
+    return set_condition(conditions, {"lastUpdateTime": clock.render(now), **new}, clock.now)

@@ -1,0 +1,82 @@
+"""Say in each PodDisruptionBudget how many pods may be evicted now; the eviction itself is the API server's part."""
+
+import math
+
+from anomaly_devcluster import clock
+from anomaly_devcluster.client import DISRUPTION_BUDGETS, PODS, REPLICA_SETS, Object
+from anomaly_devcluster.controllers.base import Controller, set_condition
+from anomaly_devcluster.informer import Key, controller_of, key_of, matches
+from anomaly_devcluster.pods import is_active, is_ready
+
+
+class DisruptionController(Controller):
+    """Count healthy pods."""
+
+    def watch(self) -> None:
+        """Follow budgets and pods, and ReplicaSets for how many pods are expected."""
+        self.budgets = self.on_objects(DISRUPTION_BUDGETS)
+        self.sets = self.informers(REPLICA_SETS)
+        self.pods = self.informers(PODS)
+        for informer in (self.sets, self.pods):
+            informer.on_change(self._changed)
+
+    def _changed(self, _: str, body: Object) -> None:
+        for budget in self.budgets.namespaced(body["metadata"]["namespace"]):
+            self.enqueue(key_of(budget))
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Write the status of one budget."""
+        budget = self.budgets.get(*key)
+        if budget is None:
+            return None
+        spec = budget["spec"]
+        selector = spec.get("selector")
+        pods = [
+            pod
+            for pod in self.pods.namespaced(key[0])
+            if selector is not None and matches(selector, pod["metadata"].get("labels")) and is_active(pod)
+        ]
+        expected = self._expected(pods)
+        desired = desired_healthy(spec, expected, len(pods))
+        healthy = sum(map(is_ready, pods))
+        allowed = max(0, healthy - desired)
+        enough = {"type": "DisruptionAllowed", "status": "True" if allowed else "False", "message": ""}
+        enough["reason"] = "SufficientPods" if allowed else "InsufficientPods"
+        enough["observedGeneration"] = budget["metadata"].get("generation", 0)
+        status = {
+            "observedGeneration": budget["metadata"].get("generation", 0),
+            "expectedPods": expected,
+            "currentHealthy": healthy,
+            "desiredHealthy": desired,
+            "disruptionsAllowed": allowed,
+            "conditions": set_condition(budget.get("status", {}).get("conditions") or [], enough, clock.now),
+        }
+        before = {name: value for name, value in (budget.get("status") or {}).items() if name != "disruptedPods"}
+        if before != status:
+            self.budgets.record(await self.client.update(DISRUPTION_BUDGETS, {**budget, "status": status}, "status"))
+        return None
+
+    def _expected(self, pods: list[Object]) -> int:
+        owners: dict[str, int] = {}
+        alone = 0
+        for pod in pods:
+            owner = controller_of(pod)
+            body = self.sets.get(pod["metadata"]["namespace"], owner["name"]) if owner else None
+            if owner is None or body is None:
+                alone += 1
+            else:
+                owners[owner["uid"]] = body["spec"].get("replicas", 1)
+        return alone + sum(owners.values())
+
+
+def desired_healthy(spec: Object, expected: int, pods: int) -> int:
+    """Return how many pods must stay healthy: percentages are of the expected pods, rounded up."""
+    if (least := spec.get("minAvailable")) is not None:
+        return _share(least, expected)
+    if (most := spec.get("maxUnavailable")) is not None:
+        return max(0, expected - _share(most, expected))
+    return pods
+
+
+def _share(value: int | str, of: int) -> int:
+    return math.ceil(int(value[:-1]) * of / 100) if isinstance(value, str) and value.endswith("%") else int(value)

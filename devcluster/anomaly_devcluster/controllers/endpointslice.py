@@ -1,0 +1,94 @@
+"""Publish which pods stand behind a Service, for people and clients that ask; the service proxy does not need it."""
+
+import logging
+
+from anomaly_devcluster.client import ENDPOINT_SLICES, PODS, SERVICES, UNPROCESSABLE, ApiError, Object
+from anomaly_devcluster.controllers.base import Controller, being_deleted, owner_reference
+from anomaly_devcluster.informer import Key, controller_uid, key_of, matches
+from anomaly_devcluster.pods import is_finished, is_ready, target_port
+
+MANAGER = "endpointslice-controller.k8s.io"
+_log = logging.getLogger(__name__)
+
+
+class EndpointSliceController(Controller):
+    """Keep one EndpointSlice a Service with a selector."""
+
+    def watch(self) -> None:
+        """Follow Services, pods and the slices themselves."""
+        self.services = self.on_objects(SERVICES)
+        self.slices = self.on_children(ENDPOINT_SLICES, "Service")
+        self.pods = self.informers(PODS)
+        self.pods.on_change(self._pod_changed)
+        self._refused = False
+
+    def _pod_changed(self, _: str, pod: Object) -> None:
+        for service in self.services.namespaced(pod["metadata"]["namespace"]):
+            self.enqueue(key_of(service))
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Write the slice of one Service."""
+        service = self.services.get(*key)
+        if service is None or being_deleted(service) or not service["spec"].get("selector") or self._refused:
+            return None
+        selector = {"matchLabels": service["spec"]["selector"]}
+        pods = [
+            pod
+            for pod in self.pods.namespaced(key[0])
+            if matches(selector, pod["metadata"].get("labels"))
+            and pod.get("status", {}).get("podIP")
+            and not is_finished(pod)
+        ]
+        wanted = {
+            "addressType": "IPv4",
+            "endpoints": [_endpoint(pod) for pod in sorted(pods, key=key_of)],
+            "ports": _ports(service, pods),
+        }
+        try:
+            await self._write(service, wanted)
+        except ApiError as error:
+            if error.code != UNPROCESSABLE:
+                raise
+            self._refused = True
+            _log.info("EndpointSlices are not written: %s", error.message)
+        return None
+
+    async def _write(self, service: Object, wanted: Object) -> None:
+        uid, name = service["metadata"]["uid"], service["metadata"]["name"]
+        known = next(
+            (s for s in self.slices.namespaced(service["metadata"]["namespace"]) if controller_uid(s) == uid), None
+        )
+        if known is None:
+            labels = {"kubernetes.io/service-name": name, "endpointslice.kubernetes.io/managed-by": MANAGER}
+            metadata = {
+                "generateName": f"{name}-",
+                "namespace": service["metadata"]["namespace"],
+                "labels": (service["metadata"].get("labels") or {}) | labels,
+                "ownerReferences": [owner_reference(service)],
+            }
+            body = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, **wanted}
+            self.slices.record(await self.client.create(ENDPOINT_SLICES, body))
+        elif any((known.get(name) or []) != value for name, value in wanted.items()):
+            self.slices.record(await self.client.update(ENDPOINT_SLICES, {**known, **wanted}))
+
+
+def _endpoint(pod: Object) -> Object:
+    ready, terminating = is_ready(pod), being_deleted(pod)
+    reference = {"kind": "Pod"} | {key: pod["metadata"][key] for key in ("name", "namespace", "uid")}
+    return {
+        "addresses": [pod["status"]["podIP"]],
+        "conditions": {"ready": ready and not terminating, "serving": ready, "terminating": terminating},
+        "nodeName": pod["spec"].get("nodeName"),
+        "targetRef": reference,
+    }
+
+
+def _ports(service: Object, pods: list[Object]) -> list[Object]:
+    """Return the slice's ports; a named target port is resolved in the first pod that declares it."""
+    ports = []
+    for port in service["spec"].get("ports") or []:
+        numbers = [number for pod in pods if (number := target_port(pod, port))]
+        if numbers:
+            entry = {"name": port.get("name", ""), "port": numbers[0], "protocol": port.get("protocol", "TCP")}
+            ports.append(entry)
+    return ports

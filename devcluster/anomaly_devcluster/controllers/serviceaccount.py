@@ -1,0 +1,61 @@
+"""Give each namespace its default ServiceAccount and the certificate authority that its pods trust."""
+
+from anomaly_devcluster.client import CONFIG_MAPS, CONFLICT, NAMESPACES, SERVICE_ACCOUNTS, ApiError, Object, Resource
+from anomaly_devcluster.controllers.base import Controller, being_deleted
+from anomaly_devcluster.informer import Informer, Key
+
+ROOT_CA = "kube-root-ca.crt"
+_DESCRIPTION = (
+    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the "
+    "internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes "
+    "clusters."
+)
+
+
+class ServiceAccountController(Controller):
+    """Create the `default` ServiceAccount and the ConfigMap `kube-root-ca.crt`, also after somebody deleted them."""
+
+    def watch(self) -> None:
+        """Follow namespaces and what they must hold."""
+        self.namespaces = self.on_objects(NAMESPACES)
+        self.accounts = self._on_named(SERVICE_ACCOUNTS, "default")
+        self.maps = self._on_named(CONFIG_MAPS, ROOT_CA)
+
+    def _on_named(self, resource: Resource, name: str) -> Informer:
+        informer = self.informers(resource)
+
+        def changed(_: str, body: Object) -> None:
+            if body["metadata"]["name"] == name:
+                self.enqueue(("", body["metadata"]["namespace"]))
+
+        informer.on_change(changed)
+        return informer
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring one namespace to what it must hold."""
+        namespace = self.namespaces.get(*key)
+        if namespace is None or being_deleted(namespace):
+            return None
+        name = key[1]
+        if self.accounts.get(name, "default") is None:
+            metadata = {"name": "default", "namespace": name}
+            body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+            await self._create(SERVICE_ACCOUNTS, self.accounts, body)
+        authority = {"ca.crt": self.client.access.authority}
+        known = self.maps.get(name, ROOT_CA)
+        if known is None:
+            metadata = {"name": ROOT_CA, "namespace": name}
+            annotations = {"kubernetes.io/description": _DESCRIPTION}
+            metadata_full: Object = {**metadata, "annotations": annotations}
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata_full, "data": authority}
+            await self._create(CONFIG_MAPS, self.maps, body)
+        elif known.get("data") != authority:
+            self.maps.record(await self.client.update(CONFIG_MAPS, {**known, "data": authority}))
+        return None
+
+    async def _create(self, resource: Resource, informer: Informer, body: Object) -> None:
+        try:
+            informer.record(await self.client.create(resource, body))
+        except ApiError as error:
+            if error.code != CONFLICT:
+                raise

@@ -1,0 +1,1 @@
+"""The two control planes that a cluster can have."""

@@ -1,0 +1,375 @@
+"""One container of a pod: start it, probe it, restart it as the pod's policy says, end it."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from anomaly_devcluster import clock
+from anomaly_devcluster.client import Object
+from anomaly_devcluster.node.environment import ConfigurationError, expand
+from anomaly_devcluster.node.images import ImageTable, UnknownImageError
+from anomaly_devcluster.node.mounts import TERMINATION_LOG, Mounts
+from anomaly_devcluster.node.probes import Kind, Probe, Verdict, http_get, tcp_connect
+from anomaly_devcluster.node.processes import CONTAINER_MARK, Process
+
+_TERMINATION_BYTES = 4096
+_LOG_BYTES = 2048
+_IMAGE_CHECK_SECONDS = 0.25
+_HEALTHY_SECONDS = 600
+_KILLED = 137
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait between starts, seconds; the defaults are a kubelet's."""
+
+    first: float = 10
+    limit: float = 300
+
+
+class Surroundings(Protocol):
+    """What a container needs of its pod."""
+
+    images: ImageTable
+    backoff: Backoff
+    folder: Path
+
+    @property
+    def body(self) -> Object:
+        """The newest body of the pod."""
+
+    @property
+    def address(self) -> str:
+        """The pod's address."""
+
+    def environment(self, container: Object) -> dict[str, str]:
+        """Return the container's variables; raises ConfigurationError."""
+
+    def mount_table(self, container: Object) -> dict[str, str]:
+        """Return the container's mounts; raises ConfigurationError."""
+
+    def changed(self) -> None:
+        """Publish the pod's status."""
+
+    def event(self, kind: str, reason: str, message: str) -> None:
+        """Record an event about the pod."""
+
+
+@dataclass
+class Container:
+    """One container and what it is doing."""
+
+    spec: Object
+    pod: Surroundings
+    policy: str
+    """`Always`, `OnFailure` or `Never`."""
+    state: Object = field(default_factory=lambda: {"waiting": {"reason": "PodInitializing"}})
+    last_state: Object = field(default_factory=dict)
+    restarts: int = 0
+    ready: bool = False
+    started: bool = False
+    process: Process | None = None
+    identity: str = ""
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _delay: float = 0
+    _env: dict[str, str] = field(default_factory=dict)
+    _mounts: Mounts = field(default_factory=lambda: Mounts({}))
+
+    @property
+    def name(self) -> str:
+        """The container's name."""
+        name: str = self.spec["name"]
+        return name
+
+    def status(self) -> Object:
+        """Return the ContainerStatus."""
+        return {
+            "name": self.name,
+            "image": self.spec["image"],
+            "imageID": f"devcluster://{self.spec['image']}" if self.identity else "",
+            **({"containerID": self.identity} if self.identity else {}),
+            "ready": self.ready,
+            "started": self.started,
+            "restartCount": self.restarts,
+            "state": self.state,
+            "lastState": self.last_state,
+        }
+
+    def recover(self, known: Object) -> None:
+        """Continue from what the pod's status says of a container that ran before the node was restarted."""
+        self.restarts = known.get("restartCount", 0)
+        self.last_state = known.get("lastState") or {}
+        state = known.get("state") or {}
+        if "terminated" in state:
+            self.state = state
+        elif "running" in state:
+            self.restarts += 1
+            ended = {"exitCode": _KILLED, "reason": "ContainerStatusUnknown", "message": "the node was restarted"}
+            times = {"startedAt": state["running"]["startedAt"], "finishedAt": clock.now()}
+            self.last_state = {"terminated": {**ended, **times, "containerID": known.get("containerID", "")}}
+
+    async def run(self) -> int:
+        """Run until the container will not be started again; return its last exit code."""
+        code = _KILLED
+        while command := await self._prepared():
+            code = await self._run_once(command)
+            if self._stopping.is_set() or self.policy == "Never" or (self.policy == "OnFailure" and code == 0):
+                break
+            await self._wait_before_restart()
+            if self._stopping.is_set():
+                break
+            self.restarts += 1
+        return code
+
+    async def stop(self, grace: Callable[[], float]) -> None:
+        """End it: preStop hook, SIGTERM, and SIGKILL when the time that `grace` returns (loop time) has come."""
+        self._stopping.set()
+        if self.process is None or not self.process.running:
+            return
+        hook = (self.spec.get("lifecycle") or {}).get("preStop")
+        terminate = asyncio.create_task(self._terminate(hook))
+        ended = asyncio.create_task(self.process.wait())
+        loop = asyncio.get_running_loop()
+        try:
+            while not ended.done() and (left := grace() - loop.time()) > 0:
+                await asyncio.wait({ended}, timeout=min(left, 0.2))
+        finally:
+            terminate.cancel()
+            self.process.kill()
+        await ended
+
+    async def _terminate(self, hook: Object | None) -> None:
+        if hook is not None:
+            problem = await self._act(hook, 3600)
+            if problem:
+                self.pod.event("Warning", "FailedPreStopHook", f"PreStopHook failed: {problem}")
+        if self.process is not None:
+            self.process.send(signal.SIGTERM)
+
+    async def _prepared(self) -> list[str] | None:
+        """Return the command line once image and configuration are there; None when told to stop before."""
+        tries = 0
+        while not self._stopping.is_set():
+            try:
+                return self._command()
+            except UnknownImageError as error:
+                reason = "ErrImagePull" if not tries else "ImagePullBackOff"
+                self._wait_for(reason, str(error))
+                if not tries:
+                    self.pod.event("Warning", "Failed", f"Failed to pull image: {error}")
+            except ConfigurationError as error:
+                self._wait_for("CreateContainerConfigError", str(error))
+                if not tries:
+                    self.pod.event("Warning", "Failed", f"Error: {error}")
+            tries += 1
+            await self._pause(_IMAGE_CHECK_SECONDS if tries > 1 else 0.1)
+        return None
+
+    def _command(self) -> list[str]:
+        """Return the translated command line; raises UnknownImageError or ConfigurationError."""
+        image = self.pod.images.command(self.spec["image"])
+        self._mounts = Mounts({**self.pod.mount_table(self.spec), self._termination_path: str(self._termination_file)})
+        self._env = {key: self._mounts.text(value) for key, value in self.pod.environment(self.spec).items()}
+        values = {"POD_IP": self.pod.address, **self._env}
+        words = [expand(word, values) for word in self.spec.get("command") or []]
+        if not words:
+            words = [expand(word, values) for word in image]
+        words += [expand(word, values) for word in self.spec.get("args") or []]
+        return [self._mounts.text(word) for word in words]
+
+    @property
+    def _termination_path(self) -> str:
+        path: str = self.spec.get("terminationMessagePath") or TERMINATION_LOG
+        return path
+
+    @property
+    def _termination_file(self) -> Path:
+        return self.pod.folder / "containers" / self.name / "termination-log"
+
+    def log_file(self, *, previous: bool = False) -> Path:
+        """Return where the output of this run, or of the one before, is kept."""
+        return self.pod.folder / "logs" / self.name / f"{self.restarts - previous}.log"
+
+    def _wait_for(self, reason: str, message: str) -> None:
+        waiting = {"waiting": {"reason": reason, "message": message}}
+        if self.state != waiting:
+            self.state = waiting
+            self.pod.changed()
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _run_once(self, command: list[str]) -> int:
+        started = clock.now()
+        self.identity = f"devcluster://{secrets.token_hex(32)}"
+        try:
+            self.process = self._start(command)
+        except OSError as error:
+            message = f"exec: {command[0]}: {error.strerror}"
+            self.pod.event("Warning", "Failed", f"Error: {message}")
+            self._ended(128, started, message, "StartError")
+            return 128
+        self.state = {"running": {"startedAt": started}}
+        self.pod.event("Normal", "Started", f"Started container {self.name}")
+        probes = asyncio.create_task(self._watch_health())
+        try:
+            code = await self.process.wait()
+        finally:
+            probes.cancel()
+            self.process.kill()
+        self._ended(code, started, self._termination_message(code))
+        return code
+
+    def _start(self, command: list[str]) -> Process:
+        self._termination_file.parent.mkdir(parents=True, exist_ok=True)
+        self._termination_file.write_text("")
+        log = self.log_file()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        for old in log.parent.glob("*.log"):
+            if int(old.stem) < self.restarts - 1:
+                old.unlink()
+        env = {**self._env, CONTAINER_MARK: self.identity}
+        with log.open("ab", buffering=0) as output:
+            return Process(command, env, self._folder(), output)
+
+    def _folder(self) -> Path:
+        wanted = self.spec.get("workingDir")
+        place = self._mounts.path(wanted) or wanted if wanted else None
+        return Path(place) if place and Path(place).is_dir() else self._termination_file.parent
+
+    def _ended(self, code: int, started: str, message: str, reason: str | None = None) -> None:
+        reason = reason or ("Completed" if code == 0 else "Error")
+        terminated = {
+            "exitCode": code,
+            "reason": reason,
+            "startedAt": started,
+            "finishedAt": clock.now(),
+            "containerID": self.identity,
+        }
+        if message:
+            terminated["message"] = message
+        self.state = {"terminated": terminated}
+        self.ready = self.started = False
+        self.pod.changed()
+
+    def _termination_message(self, code: int) -> str:
+        with contextlib.suppress(OSError):
+            if text := self._termination_file.read_bytes()[:_TERMINATION_BYTES]:
+                return text.decode(errors="replace")
+            if code and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+                with self.log_file().open("rb") as log:
+                    log.seek(-min(_LOG_BYTES, log.seek(0, os.SEEK_END)), os.SEEK_END)
+                    return log.read().decode(errors="replace")
+        return ""
+
+    async def _wait_before_restart(self) -> None:
+        terminated = self.state["terminated"]
+        if clock.parse(terminated["finishedAt"]) - clock.parse(terminated["startedAt"]) >= _HEALTHY_SECONDS:
+            self._delay = 0
+        delay, self._delay = self._delay, min(max(self.pod.backoff.first, self._delay * 2), self.pod.backoff.limit)
+        self.last_state = self.state
+        if not delay:
+            return
+        name = f"{self.pod.body['metadata']['name']}_{self.pod.body['metadata']['namespace']}"
+        message = f"back-off {delay:g}s restarting failed container={self.name} pod={name}"
+        self.pod.event("Warning", "BackOff", f"Back-off restarting failed container {self.name}")
+        self._wait_for("CrashLoopBackOff", message)
+        await self._pause(delay)
+
+    async def _watch_health(self) -> None:
+        """Probe until cancelled: first startup, then readiness and liveness side by side."""
+        begun = asyncio.get_running_loop().time()
+        if startup := self.spec.get("startupProbe"):
+            self.pod.changed()
+            await self._probe("startup", startup, begun, until_healthy=True)
+        self.started = True
+        readiness, liveness = self.spec.get("readinessProbe"), self.spec.get("livenessProbe")
+        self.ready = readiness is None
+        self.pod.changed()
+        async with asyncio.TaskGroup() as tasks:
+            if readiness:
+                tasks.create_task(self._probe("readiness", readiness, begun))
+            if liveness:
+                tasks.create_task(self._probe("liveness", liveness, begun))
+
+    async def _probe(self, kind: Kind, spec: Object, begun: float, *, until_healthy: bool = False) -> None:
+        probe = Probe.from_spec(spec)
+        verdict = Verdict(probe, kind)
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, begun + probe.delay - loop.time()))
+        while True:
+            due = loop.time() + probe.period
+            problem = await self._act(probe.handler, probe.timeout)
+            if problem:
+                self.pod.event("Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {problem}")
+            changed = verdict.observe(not problem)
+            if changed and kind == "readiness":
+                self.ready = bool(verdict.healthy)
+                self.pod.changed()
+            elif changed and verdict.healthy is False and self.process is not None and not self._stopping.is_set():
+                await self._restart_unhealthy(kind, spec)
+                return
+            if until_healthy and verdict.healthy:
+                return
+            await asyncio.sleep(max(0.0, due - loop.time()))
+
+    async def _restart_unhealthy(self, kind: Kind, spec: Object) -> None:
+        process = self.process
+        if process is None:
+            return
+        consequence = "will be restarted" if self.policy != "Never" else "will be killed"
+        self.pod.event("Normal", "Killing", f"Container {self.name} failed {kind} probe, {consequence}")
+        grace = spec.get("terminationGracePeriodSeconds")
+        if grace is None:
+            grace = self.pod.body["spec"].get("terminationGracePeriodSeconds", 30)
+        process.send(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(grace):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+
+    async def _act(self, handler: Object, seconds: float) -> str | None:
+        """Do what a probe or hook asks for; return what went wrong, None if nothing did."""
+        try:
+            if "httpGet" in handler:
+                return await http_get(handler["httpGet"], self.spec, self.pod.address, seconds)
+            if "tcpSocket" in handler:
+                return await tcp_connect(handler["tcpSocket"], self.spec, self.pod.address, seconds)
+            if "exec" in handler:
+                return await self._execute(handler["exec"]["command"], seconds)
+            if "sleep" in handler:
+                await asyncio.sleep(handler["sleep"]["seconds"])
+                return None
+        except ValueError as error:
+            return str(error)
+        supported = "httpGet, tcpSocket, exec"
+        return f"{', '.join(k for k in handler if isinstance(handler[k], dict))} is not supported; use {supported}"
+
+    async def _execute(self, command: list[str], seconds: float) -> str | None:
+        words = [self._mounts.text(expand(word, self._env)) for word in command]
+        output = self._termination_file.with_name(f"exec-{secrets.token_hex(4)}")
+        try:
+            with output.open("wb") as sink:
+                process = Process(words, self._env, self._folder(), sink)
+            try:
+                async with asyncio.timeout(seconds):
+                    code = await process.wait()
+            except TimeoutError:
+                return f"command timed out: {' '.join(words)!r} timed out after {seconds:g}s"
+            finally:
+                process.kill()
+            said = output.read_bytes()[:1024].decode(errors="replace").strip()
+            return None if code == 0 else said or f"exit code {code}"
+        except OSError as error:
+            return f"{words[0]}: {error.strerror}"
+        finally:
+            output.unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+"""Start processes that cannot outlive the node, and end them with everything they started."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+CONTAINER_MARK = "DEVCLUSTER_CONTAINER"
+"""Variable that says which container a process belongs to."""
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_started: set[int] = set()
+"""Processes whose exit code somebody waits for."""
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose parent died, so that they can be found and ended."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel to send this process a signal when its parent ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+
+
+def _before_exec() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
+class Process:
+    """One running process, the leader of a session of its own."""
+
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], folder: Path | str, output: BinaryIO | int
+    ) -> None:
+        """Start it; raises OSError when the program cannot be started."""
+        self._process = subprocess.Popen(
+            command,
+            env=dict(env),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_before_exec,  # noqa: PLW1509 - the node forks from its only busy thread
+        )
+        self.pid = self._process.pid
+        _started.add(self.pid)
+        self._mark = env.get(CONTAINER_MARK)
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._descriptor = os.pidfd_open(self.pid)
+        asyncio.get_running_loop().add_reader(self._descriptor, self._reap)
+
+    def _reap(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        code = self._process.wait()
+        _started.discard(self.pid)
+        self._kill_rest()
+        if not self._ended.done():
+            self._ended.set_result(code if code >= 0 else 128 - code)
+
+    def _kill_rest(self) -> None:
+        """End what the process left behind, as the end of a container does."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        if self._mark:
+            end_strays(self._mark)
+
+    async def wait(self) -> int:
+        """Return the exit code once it has ended; 128 + n if signal n ended it."""
+        return await asyncio.shield(self._ended)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return not self._ended.done()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process itself."""
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End the whole process group at once."""
+        if self.running:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+
+def end_strays(mark: str) -> None:
+    """Kill and reap adopted descendants of one container."""
+    try:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    except OSError:
+        return
+    wanted = f"{CONTAINER_MARK}={mark}".encode()
+    for child in {int(child) for child in children} - _started:
+        with contextlib.suppress(OSError):
+            state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+            if state == "Z":
+                _reap_stray(child)
+            elif wanted in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+                os.kill(child, signal.SIGKILL)
+                asyncio.get_running_loop().call_later(0.1, _reap_stray, child)
+
+
+def _reap_stray(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

@@ -1,0 +1,167 @@
+"""What the node answers itself, at the paths where a kubelet does: logs of containers and their use of the machine."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from aiohttp import web
+
+from anomaly_devcluster.client import Object
+from anomaly_devcluster.node.container import Container
+from anomaly_devcluster.node.pod import Pod
+
+if TYPE_CHECKING:
+    from anomaly_devcluster.node.agent import Node
+
+_CHUNK = 65536
+_POLL_SECONDS = 0.1
+_UNSUPPORTED = ("timestamps", "sinceSeconds", "sinceTime")
+
+
+def application(node: "Node") -> web.Application:
+    """Return the node's web application."""
+    app = web.Application()
+    handlers = NodeServer(node)
+    app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", handlers.logs)
+    app.router.add_get("/stats/summary", handlers.summary)
+    app.router.add_get("/healthz", handlers.health)
+    return app
+
+
+async def serve(node: "Node", listener: socket.socket, context: ssl.SSLContext) -> None:
+    """Answer until cancelled."""
+    runner = web.AppRunner(application(node), access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, ssl_context=context).start()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+class NodeServer:
+    """The handlers."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+
+    async def health(self, _: web.Request) -> web.Response:
+        """Say that the node is alive."""
+        return web.Response(text="ok")
+
+    async def logs(self, request: web.Request) -> web.StreamResponse:
+        """Stream a container's output, with the query of the pods/log subresource."""
+        query = request.query
+        for name in _UNSUPPORTED:
+            if query.get(name) not in (None, "", "false"):
+                return web.Response(status=501, text=f"devcluster keeps no times of log lines: {name} is not supported")
+        try:
+            tail = int(query["tailLines"]) if "tailLines" in query else None
+            limit = int(query["limitBytes"]) if "limitBytes" in query else None
+        except ValueError as error:
+            return web.Response(status=400, text=f"tailLines, limitBytes: {error}")
+        info = request.match_info
+        pod = self._node.pod_by_name((info["namespace"], info["pod"]))
+        container = _container(pod, info["container"])
+        if pod is None or container is None:
+            return web.Response(status=404, text=f"container {info['container']} of pod {info['pod']} is not here")
+        previous, follow = query.get("previous") == "true", query.get("follow") == "true"
+        path = container.log_file(previous=previous)
+        if not path.exists() and (previous or "waiting" in container.state):
+            return web.Response(status=400, text=_no_log(pod, container, previous=previous))
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            async for chunk in _read(path, container, tail=tail, limit=limit, follow=follow and not previous):
+                await response.write(chunk)
+            await response.write_eof()
+        return response
+
+    async def summary(self, _: web.Request) -> web.Response:
+        """Return the processor time and memory of each container, in the form of a kubelet's Summary API."""
+        return web.json_response(await asyncio.to_thread(_summary, list(self._node.pods.values())))
+
+
+def _container(pod: Pod | None, name: str) -> Container | None:
+    return next((c for c in [*pod.init, *pod.containers] if c.name == name), None) if pod else None
+
+
+def _no_log(pod: Pod, container: Container, *, previous: bool) -> str:
+    name = pod.body["metadata"]["name"]
+    if previous:
+        return f'previous terminated container "{container.name}" in pod "{name}" not found'
+    waiting = container.state.get("waiting", {})
+    if waiting.get("reason") in ("ErrImagePull", "ImagePullBackOff"):
+        why = "trying and failing to pull image"
+    else:
+        why = waiting.get("reason", "ContainerCreating")
+    return f'container "{container.name}" in pod "{name}" is waiting to start: {why}'
+
+
+async def _read(
+    path: Path, container: Container, *, tail: int | None, limit: int | None, follow: bool
+) -> AsyncIterator[bytes]:
+    sent = 0
+    while not path.exists() and follow and container.process is not None and container.process.running:
+        await asyncio.sleep(_POLL_SECONDS)
+    if not path.exists():
+        return
+    process = container.process
+    with path.open("rb") as log:
+        if tail is not None:
+            log.seek(_tail_offset(log.read(), tail))
+        while True:
+            running = process is not None and process.running
+            while chunk := log.read(_CHUNK if limit is None else min(_CHUNK, limit - sent)):
+                sent += len(chunk)
+                yield chunk
+            if not follow or not running or (limit is not None and sent >= limit):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def _tail_offset(content: bytes, lines: int) -> int:
+    end = len(content) - content.endswith(b"\n")
+    for _ in range(lines):
+        end = content.rfind(b"\n", 0, end)
+        if end < 0:
+            return 0
+    return end + 1 if lines else len(content)
+
+
+def _summary(pods: list[Pod]) -> Object:
+    """Sum up processes by their session, which is one container each."""
+    leaders = {
+        c.process.pid: (pod, c) for pod in pods for c in pod.containers if c.process is not None and c.process.running
+    }
+    seconds: dict[int, float] = dict.fromkeys(leaders, 0.0)
+    resident: dict[int, int] = dict.fromkeys(leaders, 0)
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            leader = os.getsid(pid)
+            if leader in leaders:
+                process = psutil.Process(pid)
+                times = process.cpu_times()
+                seconds[leader] += times.user + times.system + times.children_user + times.children_system
+                resident[leader] += process.memory_info().rss
+    now = datetime.now(UTC).isoformat()
+    result: dict[str, Object] = {}
+    for leader, (pod, container) in leaders.items():
+        metadata = pod.body["metadata"]
+        reference = {"name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]}
+        entry = result.setdefault(metadata["uid"], {"podRef": reference, "containers": []})
+        entry["containers"].append(
+            {
+                "name": container.name,
+                "cpu": {"time": now, "usageCoreNanoSeconds": int(seconds[leader] * 1e9)},
+                "memory": {"time": now, "workingSetBytes": resident[leader]},
+            }
+        )
+    return {"pods": list(result.values())}

@@ -1,0 +1,187 @@
+"""Put a pod's volumes on disk, and keep those that show live objects up to date."""
+
+import contextlib
+import secrets
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from anomaly_devcluster import clock
+from anomaly_devcluster.client import Object
+from anomaly_devcluster.node.environment import ConfigurationError, Lookup, contents, field
+
+SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+_DEFAULT_TOKEN_SECONDS = 3607
+Files = dict[str, tuple[bytes, int]]
+"""Relative path to content and mode."""
+IssueToken = Callable[[str | None, int], Awaitable[Object]]
+"""Ask for a token: audience and lifetime in seconds; answers with a TokenRequest's status."""
+
+
+def write_atomically(folder: Path, files: Files) -> bool:
+    """Show exactly these files in `folder`, all at once, as a kubelet does; return whether anything changed.
+
+    Readers see the old files or the new ones: each name is a link through `..data`, which is replaced in one step.
+    """
+    data = folder / "..data"
+    if data.exists() and _read(data) == {name: content for name, (content, _) in files.items()}:
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    version = folder / f"..{time.strftime('%Y_%m_%d_%H_%M_%S')}.{secrets.token_hex(4)}"
+    version.mkdir()
+    for name, (content, mode) in files.items():
+        target = version / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(mode)
+    old = data.resolve() if data.is_symlink() else None
+    staged = folder / "..data_tmp"
+    with contextlib.suppress(FileNotFoundError):
+        staged.unlink()
+    staged.symlink_to(version.name)
+    staged.replace(data)
+    top = {Path(name).parts[0] for name in files}
+    for name in top:
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"..data/{name}")
+    for entry in folder.iterdir():
+        if not entry.name.startswith("..") and entry.name not in top:
+            entry.unlink()
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+    return True
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    root = folder.resolve()
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def effective_volumes(pod: Object) -> tuple[list[Object], Object]:
+    """Return the pod's volumes and the mount of the service account's token, which admission may not have added."""
+    volumes: list[Object] = list(pod["spec"].get("volumes") or [])
+    automount = pod["spec"].get("automountServiceAccountToken", True)
+    mounted = any(
+        mount["mountPath"] == SERVICE_ACCOUNT_PATH
+        for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+        for mount in container.get("volumeMounts") or []
+    )
+    if mounted or not automount:
+        return volumes, {}
+    sources = [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": _DEFAULT_TOKEN_SECONDS}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+    ]
+    name = "kube-api-access-devcluster"
+    volumes.append({"name": name, "projected": {"sources": sources}})
+    return volumes, {"name": name, "mountPath": SERVICE_ACCOUNT_PATH, "readOnly": True}
+
+
+class Volumes:
+    """The volumes of one pod."""
+
+    def __init__(self, pod: Object, folder: Path, claims: Path, lookup: Lookup, issue: IssueToken) -> None:
+        self._folder = folder
+        self._claims = claims / pod["metadata"]["namespace"]
+        self._lookup = lookup
+        self._issue = issue
+        self._volumes, self._token_mount = effective_volumes(pod)
+        self._tokens: dict[str, tuple[bytes, float]] = {}
+
+    async def refresh(self, pod: Object) -> float | None:
+        """Write what the volumes must show now; return in how many seconds a token must be renewed.
+
+        Raises ConfigurationError when something that is not optional is missing.
+        """
+        for volume in self._volumes:
+            path = self._folder / volume["name"]
+            if "emptyDir" in volume:
+                path.mkdir(parents=True, exist_ok=True)
+            elif "persistentVolumeClaim" in volume:
+                (self._claims / volume["persistentVolumeClaim"]["claimName"]).mkdir(parents=True, exist_ok=True)
+            elif "hostPath" not in volume:
+                write_atomically(path, await self._files(pod, volume))
+        renewals = [at - time.time() for _, at in self._tokens.values()]
+        return max(0.0, min(renewals)) if renewals else None
+
+    def place(self, volume: str) -> Path:
+        """Return the folder of a volume; raises ConfigurationError if the pod has no volume of that name."""
+        for known in self._volumes:
+            if known["name"] == volume:
+                if "persistentVolumeClaim" in known:
+                    return self._claims / str(known["persistentVolumeClaim"]["claimName"])
+                return Path(known["hostPath"]["path"]) if "hostPath" in known else self._folder / volume
+        raise ConfigurationError(f"volumeMounts: the pod has no volume {volume}")
+
+    def table(self, container: Object) -> dict[str, str]:
+        """Return the mount table of a container: path inside to path on the host."""
+        mounts = list(container.get("volumeMounts") or [])
+        if self._token_mount:
+            mounts.append(self._token_mount)
+        return {m["mountPath"]: str(self.place(m["name"]) / m.get("subPath", "")) for m in mounts}
+
+    async def _files(self, pod: Object, volume: Object) -> Files:
+        if "projected" in volume:
+            mode = volume["projected"].get("defaultMode", 0o644)
+            files: Files = {}
+            for index, source in enumerate(volume["projected"]["sources"]):
+                files |= await self._source(pod, source, mode, f"{volume['name']}/{index}")
+            return files
+        kind = next((k for k in ("configMap", "secret", "downwardAPI") if k in volume), None)
+        if kind is None:
+            kinds = ", ".join(key for key in volume if key != "name")
+            raise ConfigurationError(f"volume {volume['name']}: {kinds} is not supported by devcluster")
+        return await self._source(pod, {kind: volume[kind]}, volume[kind].get("defaultMode", 0o644), volume["name"])
+
+    async def _source(self, pod: Object, source: Object, mode: int, place: str) -> Files:
+        if reference := source.get("configMap"):
+            return self._object_files("ConfigMap", reference, mode)
+        if reference := source.get("secret"):
+            return self._object_files("Secret", reference, mode)
+        if downward := source.get("downwardAPI"):
+            items: list[Any] = downward.get("items") or []
+            return {
+                item["path"]: (field(pod, item["fieldRef"]["fieldPath"]).encode(), item.get("mode", mode))
+                for item in items
+                if "fieldRef" in item
+            }
+        if token := source.get("serviceAccountToken"):
+            return {token["path"]: (await self._token(token, place), 0o600)}
+        raise ConfigurationError(f"volume {place}: {', '.join(source)} is not supported by devcluster")
+
+    def _object_files(self, kind: str, reference: Object, mode: int) -> Files:
+        name = reference.get("name") or reference.get("secretName", "")
+        body = self._lookup(kind, name)
+        if body is None:
+            if reference.get("optional"):
+                return {}
+            raise ConfigurationError(f'{kind.lower()} "{name}" not found')
+        data = contents(body)
+        if not reference.get("items"):
+            return {key: (value, mode) for key, value in data.items()}
+        files: Files = {}
+        for item in reference["items"]:
+            if item["key"] in data:
+                files[item["path"]] = data[item["key"]], item.get("mode", mode)
+            elif not reference.get("optional"):
+                raise ConfigurationError(f"references non-existent {kind.lower()} key: {item['key']}")
+        return files
+
+    async def _token(self, source: Object, place: str) -> bytes:
+        known = self._tokens.get(place)
+        if known is not None and known[1] > time.time():
+            return known[0]
+        seconds = source.get("expirationSeconds", 3600)
+        status = await self._issue(source.get("audience"), seconds)
+        lifetime = clock.parse(status["expirationTimestamp"]) - time.time()
+        renew_at = time.time() + min(0.8 * lifetime, 24 * 3600)
+        self._tokens[place] = status["token"].encode(), renew_at
+        return self._tokens[place][0]
+
+
+def remove(folder: Path) -> None:
+    """Remove a pod's folder with everything in it."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,100 @@
+"""Where clusters keep what they know of themselves, and how leftovers of dead ones are found."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+RUN_MARK = "DEVCLUSTER_RUN"
+"""Variable that every process of a cluster's run carries."""
+DEFAULT_NAME = "default"
+
+
+class UsageError(Exception):
+    """Say what was asked for wrongly, and what to do instead."""
+
+
+def folder(name: str) -> Path:
+    """Return the folder of a cluster; raises UsageError for a name that cannot be one."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", name):
+        raise UsageError(f"--name {name!r}: use up to 40 lower-case letters, digits and dashes")
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "devcluster" / name
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a cluster, as `cluster.json` in its folder says."""
+
+    name: str
+    run: str
+    pid: int
+    started: float
+    """When the supervising process began, Unix time; with the process id it tells the process from a later one."""
+    slot: int
+    control_plane: str
+    server: str = ""
+
+    def write(self, place: Path) -> None:
+        """Write it to the cluster's folder."""
+        staged = place / ".cluster.json"
+        staged.write_text(json.dumps(asdict(self), indent=1))
+        staged.replace(place / "cluster.json")
+
+    @classmethod
+    def read(cls, place: Path) -> Self | None:
+        """Read what the folder says, None if it says nothing readable."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return cls(**json.loads((place / "cluster.json").read_text()))
+        return None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the supervising process is there."""
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            return abs(process.create_time() - self.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        return False
+
+
+def clean(place: Path) -> int:
+    """End what is left of a dead run and remove its folder; return how many processes were ended."""
+    known = Run.read(place)
+    ended = end_marked(known.run) if known else 0
+    shutil.rmtree(place, ignore_errors=True)
+    return ended
+
+
+def end_marked(run: str) -> int:
+    """Kill every process that carries the mark of a run; return how many there were."""
+    mark = f"{RUN_MARK}={run}".encode()
+    ended = 0
+    for pid in psutil.pids():
+        if pid == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                os.kill(pid, signal.SIGKILL)
+                ended += 1
+    return ended
+
+
+def wait_until_gone(pid: int, seconds: float) -> bool:
+    """Wait until a process has ended; return whether it did in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.Error:
+            return True
+        time.sleep(0.02)
+    return False

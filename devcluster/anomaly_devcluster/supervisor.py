@@ -1,0 +1,148 @@
+"""One run of a cluster: its processes from the first to the last."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from anomaly_devcluster import addresses, components, state
+from anomaly_devcluster.components import Setup
+from anomaly_devcluster.controlplane.embedded import EmbeddedControlPlane
+from anomaly_devcluster.controlplane.envtest import ASSETS, RealControlPlane, has_controller_manager
+from anomaly_devcluster.node.container import Backoff
+from anomaly_devcluster.node.processes import adopt_orphans, die_with_parent
+
+_NODE_SECONDS = 4
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a cluster is to be run."""
+
+    name: str
+    die_with_parent: bool = False
+    """End with the process that started it, however that ends."""
+    backoff_seconds: float = 10
+    autoscaler_seconds: float = 15
+
+
+def run(options: Options, ready: Callable[[str], None]) -> None:
+    """Run a cluster in this process until SIGTERM or SIGINT, then leave nothing behind.
+
+    `ready` is called with the API server's address. The environment must carry the mark of the run, which every process
+    of the cluster inherits.
+    """
+    if options.die_with_parent:
+        die_with_parent(signal.SIGTERM)
+    place = state.folder(options.name)
+    slot, holder = addresses.hold_slot()
+    assets = os.environ.get(ASSETS)
+    setup = Setup(
+        folder=place,
+        slot=slot,
+        real_controllers=bool(assets) and has_controller_manager(Path(assets or "")),
+        backoff=Backoff(first=options.backoff_seconds),
+        autoscaler_seconds=options.autoscaler_seconds,
+    )
+    adopt_orphans()
+    mark = os.environ[state.RUN_MARK]
+    children = {components.start(name, setup, holder): name for name in components.NAMES}
+    try:
+        plane = (
+            RealControlPlane(Path(assets), place, options.name, slot)
+            if assets
+            else EmbeddedControlPlane(place, options.name, slot)
+        )
+        asyncio.run(_Supervisor(setup, plane, children, holder, mark).run(options.name, ready))
+    finally:
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        state.end_marked(mark)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+class _Supervisor:
+    def __init__(
+        self,
+        setup: Setup,
+        plane: EmbeddedControlPlane | RealControlPlane,
+        children: dict[int, str],
+        holder: socket.socket,
+        mark: str,
+    ) -> None:
+        self._setup = setup
+        self._plane = plane
+        self._children = children
+        self._holder = holder
+        self._mark = mark
+        self._stopping = asyncio.Event()
+
+    async def run(self, name: str, ready: Callable[[str], None]) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await self._plane.start()
+            self._record(name)
+            ready(self._plane.server)
+            failure = asyncio.create_task(self._plane.wait())
+            done, _ = await asyncio.wait({stopping, failure}, return_when=asyncio.FIRST_COMPLETED)
+            if failure in done:
+                failure.result()
+            failure.cancel()
+        finally:
+            self._stopping.set()
+            await self._end_children()
+            await self._plane.stop()
+
+    def _record(self, name: str) -> None:
+        started = psutil.Process().create_time()
+        kind = "embedded" if isinstance(self._plane, EmbeddedControlPlane) else "kube-apiserver"
+        run = state.Run(name, self._mark, os.getpid(), started, self._setup.slot, kind, self._plane.server)
+        run.write(self._setup.folder)
+
+    def _reap(self) -> None:
+        """Take note of components that ended, and start them again."""
+        for pid in list(self._children):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended and not self._stopping.is_set():
+                name = self._children.pop(pid)
+                _log.warning("%s ended (%s) and is started again", name, os.waitstatus_to_exitcode(status))
+                self._restart(name)
+            elif ended:
+                del self._children[pid]
+
+    def _restart(self, name: str) -> None:
+        command = [sys.executable, "-m", "anomaly_devcluster", "component", name, str(self._holder.fileno())]
+        setup = self._setup
+        command += [str(setup.folder), str(setup.slot), str(int(setup.real_controllers))]
+        command += [str(setup.backoff.first), str(setup.autoscaler_seconds)]
+        process = subprocess.Popen(command, pass_fds=[self._holder.fileno()])
+        process.returncode = 0  # waited for by _reap
+        self._children[process.pid] = name
+
+    async def _end_children(self) -> None:
+        """End the node first, so that pods end while the API can still hear of it."""
+        self._reap()
+        for pid in self._children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_NODE_SECONDS):
+                while self._children:
+                    await asyncio.sleep(0.02)
+                    self._reap()
