@@ -151,13 +151,15 @@ class Kube:
         return await self._request("PUT", path, body, seconds=seconds)
 
     async def apply(
-        self, body: Body, *, subresource: str | None = None, dry_run: bool = False, manager: str = FIELD_MANAGER
+        self, body: Body, *, subresource: str | None = None, dry_run: bool = False, seconds: float = TIMEOUT
     ) -> Body:
         """Apply one object on the server's side, by force; a resourceVersion in it makes it a compare-and-set."""
         metadata = body["metadata"]
         path = RESOURCES[body["kind"]].path(metadata.get("namespace"), metadata["name"], subresource)
-        query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
-        return await self._request("PATCH", path, body, query=query, media="application/apply-patch+yaml")
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+        return await self._request(
+            "PATCH", path, body, query=query, media="application/apply-patch+yaml", seconds=seconds
+        )
 
     async def merge_patch(
         self, kind: str, namespace: str | None, name: str, patch: Body, *, subresource: str | None = None

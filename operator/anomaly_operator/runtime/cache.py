@@ -56,14 +56,16 @@ class Cache:
         return None if key is None or priority is None else (key, priority)
 
     def remove(self, kind: str, body: Body) -> Concern | None:
-        """Drop a body; returns who is concerned."""
-        metadata = body["metadata"]
-        known = self._bodies[kind].pop(metadata["uid"], None)
-        self._drop_index(kind, known)
-        self._received.pop(metadata["uid"], None)
-        self._gone[metadata["uid"]] = metadata.get("resourceVersion", "")
+        """Drop a body that a watch says is deleted; returns who is concerned."""
+        self._gone[body["metadata"]["uid"]] = body["metadata"].get("resourceVersion", "")
         if len(self._gone) > _GRAVES:
             del self._gone[next(iter(self._gone))]
+        return self._drop(kind, body)
+
+    def _drop(self, kind: str, body: Body) -> Concern | None:
+        known = self._bodies[kind].pop(body["metadata"]["uid"], None)
+        self._drop_index(kind, known)
+        self._received.pop(body["metadata"]["uid"], None)
         key = owner_key(kind, known or body)
         if key is None:
             return None
@@ -88,8 +90,17 @@ class Cache:
         for uid, body in list(self._bodies[kind].items()):
             inside = namespace is None or body["metadata"].get("namespace") == namespace
             if inside and uid not in listed and not _newer(body["metadata"], {"resourceVersion": version}):
-                found.append(self.remove(kind, body))
+                found.append(self._drop(kind, body))
         return {concern[0] for concern in found if concern}
+
+    def replace_members(self, kind: str, key: Key, bodies: Iterable[Body], version: str) -> None:
+        """Replace what is labelled with one model by a LIST made at `version`."""
+        listed = {body["metadata"]["uid"]: body for body in bodies}
+        for body in listed.values():
+            self.put(kind, body)
+        for body in list(self.of_model(kind, key)):
+            if body["metadata"]["uid"] not in listed and not _newer(body["metadata"], {"resourceVersion": version}):
+                self._drop(kind, body)
 
     def get(self, kind: str, namespace: str, name: str) -> Body | None:
         """Return the newest body of a name, None if there is none."""

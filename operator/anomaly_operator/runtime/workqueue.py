@@ -80,13 +80,16 @@ class WorkQueue:
         self._failures.pop(key, None)
         self._entries.pop(key, None)
 
-    async def get(self, *, only: Priority = Priority.ROUTINE) -> Key:
-        """Wait for a key of at least the priority `only` and take it; `done()` must follow."""
+    async def get(self, *, only: Priority = Priority.ROUTINE) -> tuple[Key, float]:
+        """Wait for a key of at least the priority `only` and take it; `done()` must follow.
+
+        Returns the key, and when it became due (loop time).
+        """
         while True:
             self._changed.clear()
-            key = self._take(only)
-            if key is not None:
-                return key
+            taken = self._take(only)
+            if taken is not None:
+                return taken
             delay = self._delayed[0][0] - self._now() if self._delayed else None
             try:
                 async with asyncio.timeout(delay):
@@ -126,7 +129,7 @@ class WorkQueue:
             heapq.heappush(self._delayed, (entry.due, next(self._order), key))
         self._changed.set()
 
-    def _take(self, only: Priority) -> Key | None:
+    def _take(self, only: Priority) -> tuple[Key, float] | None:
         now = self._now()
         while self._delayed and self._delayed[0][0] <= now:
             due, _, key = heapq.heappop(self._delayed)
@@ -136,15 +139,16 @@ class WorkQueue:
         while self._ready:
             priority, _, key = self._ready[0]
             entry = self._entries.get(key)
-            stale = entry is None or key in self._working or entry.priority != priority or entry.due > now
-            if not stale and priority > only:
+            if entry is None or key in self._working or entry.priority != priority or entry.due > now:
+                heapq.heappop(self._ready)  # stale
+                continue
+            if priority > only:
                 return None
             heapq.heappop(self._ready)
-            if not stale:
-                del self._entries[key]
-                self._working.add(key)
-                self._changed.set()  # others may find more
-                return key
+            del self._entries[key]
+            self._working.add(key)
+            self._changed.set()  # others may find more
+            return key, entry.since
         return None
 
     @staticmethod

@@ -1,0 +1,44 @@
+"""Work beside the queue that may be slow or fail: bounded, named, and dropped rather than piled up."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Hashable
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+class Background:
+    """Run coroutines, one at a time per name; what comes above the limit is dropped and counted."""
+
+    def __init__(self, limit: int = 512) -> None:
+        self._limit = limit
+        self._tasks: dict[Hashable, asyncio.Task[None]] = {}
+        self.dropped = 0
+
+    def busy(self, name: Hashable) -> bool:
+        """Return whether something runs under this name."""
+        return name in self._tasks
+
+    def start(self, name: Hashable, work: Coroutine[Any, Any, None]) -> bool:
+        """Start `work` unless something runs under its name or too much runs already; returns whether it started."""
+        if name in self._tasks or len(self._tasks) >= self._limit:
+            self.dropped += name not in self._tasks
+            work.close()
+            return False
+        task = asyncio.create_task(work)
+        self._tasks[name] = task
+        task.add_done_callback(lambda done: self._ended(name, done))
+        return True
+
+    async def stop(self) -> None:
+        """Cancel what runs."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, name: Hashable, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(name, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background work failed", extra={"work": str(name)}, exc_info=error)
