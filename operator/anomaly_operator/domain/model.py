@@ -240,7 +240,7 @@ class Resolved:
     """The registry's answer: the version that `spec.model` names."""
 
     reference: str
-    """What was asked: `alias champion`, `version 3`, `stage Production` (`desired.reference(spec)`)."""
+    """What was asked: `alias champion`, `version 3`, `stage Production` (`revisions.reference`)."""
     model: str
     """Registered model that was asked about."""
     version: str

@@ -44,6 +44,8 @@ class Who:
     source: Literal["alias", "command", "spec", "automatic"]
     claimed: str | None = None
     """The user whom the command names; an admission policy makes it the requesting one."""
+    command: str | None = None
+    """Id of the command: carried in the decision, so that a restart does not obey it twice."""
 
 
 AUTOMATIC = Who(source="automatic")
@@ -219,6 +221,7 @@ class PausedStatus:
 
     reason: str
     since: Time
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
