@@ -1,0 +1,140 @@
+"""What the API server's own admission plug-ins do: namespaces, service accounts of pods, addresses of Services."""
+
+import ipaddress
+import secrets
+from typing import Any
+
+from anomaly_devcluster.api.call import Call
+from anomaly_devcluster.api.errors import Cause, StatusError, forbidden, invalid, not_found
+from anomaly_devcluster.store import Key, Store
+
+Object = dict[str, Any]
+TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
+_PROTECTED = ("default", "kube-system", "kube-public")
+
+
+class Lifecycle:
+    """Nothing is created in a namespace that is absent or going; the first namespaces stay."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __call__(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:
+        """Refuse with 404 or 403."""
+        if operation == "DELETE":
+            if call.resource.qualified == "namespaces" and call.name in _PROTECTED:
+                raise forbidden("", "namespaces", call.name, "this namespace may not be deleted")
+            return
+        if operation != "CREATE" or not call.resource.namespaced or new is None:
+            return
+        name = new["metadata"]["namespace"]
+        namespace = self._store.get("namespaces", ("", name))
+        if namespace is None:
+            raise not_found("", "namespaces", name)
+        if namespace.body["metadata"].get("deletionTimestamp"):
+            resource, own = call.resource, new["metadata"].get("name", "")
+            why = f"unable to create new content in namespace {name} because it is being terminated"
+            error = forbidden(resource.group, resource.plural, own, why)
+            cause = {"reason": "NamespaceTerminating", "message": f"namespace {name} is being terminated"}
+            cause["field"] = "metadata.namespace"
+            raise StatusError(403, "Forbidden", error.message, {**(error.details or {}), "causes": [cause]})
+
+
+class PodDefaults:
+    """Pods get their service account, and with it the volume that holds its token."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __call__(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:
+        """Complete a new pod; refuse with 403 when its account does not exist."""
+        if operation != "CREATE" or new is None or call.resource.qualified != "pods":
+            return
+        spec, namespace = new["spec"], new["metadata"]["namespace"]
+        name = spec.get("serviceAccountName") or "default"
+        account = self._store.get("serviceaccounts", (namespace, name))
+        if account is None:
+            why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
+            raise forbidden("", "pods", new["metadata"].get("name", ""), why)
+        spec["serviceAccountName"] = spec["serviceAccount"] = name
+        mount = spec.get("automountServiceAccountToken", account.body.get("automountServiceAccountToken", True))
+        containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
+        without = [c for c in containers if not _mounts_token(c)]
+        if mount and without:
+            volume = f"kube-api-access-{secrets.token_hex(3)[:5]}"
+            spec.setdefault("volumes", []).append(_token_volume(volume))
+            for container in without:
+                entry = {"name": volume, "readOnly": True, "mountPath": TOKEN_MOUNT}
+                container.setdefault("volumeMounts", []).append(entry)
+
+
+def _mounts_token(container: Object) -> bool:
+    return any(mount.get("mountPath") == TOKEN_MOUNT for mount in container.get("volumeMounts") or ())
+
+
+def _token_volume(name: str) -> Object:
+    namespace = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
+    sources = [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [namespace]}},
+    ]
+    return {"name": name, "projected": {"sources": sources, "defaultMode": 420}}
+
+
+class ServiceAddresses:
+    """Services get an address of their own from a block."""
+
+    def __init__(self, store: Store, block: ipaddress.IPv4Network) -> None:
+        self._store = store
+        self._block = block
+        self._next = 10
+        self._owners: dict[str, Key] = {}
+
+    def __call__(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:
+        """Give a Service its address, or keep the one that it asks for; refuse with 422."""
+        if new is None or call.resource.qualified != "services":
+            return
+        spec = new.setdefault("spec", {})
+        if spec.get("type") == "ExternalName":
+            for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
+                spec.pop(name, None)
+            return
+        before = (old or {}).get("spec", {}).get("clusterIP")
+        address = spec.get("clusterIP") or before
+        if not address:
+            address = "None" if call.dry_run else self._free()
+        elif address not in ("None", before):
+            self._check(call, new, address)
+        spec["clusterIP"] = address
+        spec["clusterIPs"] = [address]
+        if address != "None" and not call.dry_run:
+            self._owners[address] = (new["metadata"]["namespace"], new["metadata"]["name"])
+
+    def _free(self) -> str:
+        for _ in range(self._block.num_addresses - 20):
+            self._next = 10 + (self._next - 9) % (self._block.num_addresses - 20)
+            address = str(self._block[self._next])
+            if not self._taken(address):
+                return address
+        raise StatusError(500, "InternalError", f"no address is left in {self._block}")
+
+    def _taken(self, address: str) -> bool:
+        owner = self._owners.get(address)
+        service = self._store.get("services", owner) if owner else None
+        return bool(service and service.body["spec"].get("clusterIP") == address)
+
+    def _check(self, call: Call, new: Object, address: str) -> None:
+        if call.verb != "create" and call.verb != "apply" and self._store.get("services", call.key):
+            return  # validation says that it may not change
+        try:
+            inside = ipaddress.IPv4Address(address) in self._block
+        except ValueError:
+            inside = False
+        name = new["metadata"].get("name", "")
+        if not inside:
+            detail = f"failed to allocate IP {address}: the provided IP is not in the valid range {self._block}"
+            raise invalid("", "Service", name, [Cause.invalid("spec.clusterIPs", address, detail)])
+        if self._taken(address):
+            detail = "failed to allocate IP: provided IP is already allocated"
+            raise invalid("", "Service", name, [Cause.invalid("spec.clusterIPs", address, detail)])

@@ -1,0 +1,136 @@
+"""Schemas of the built-in kinds, and how their objects are read from JSON."""
+
+import re
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import orjson
+
+from anomaly_devcluster.api.kinds import ATOMIC_FIELDS, ATOMIC_TYPES, DEFAULTS, LIST_KEYS, PATCH_KEYS, SETS
+from anomaly_devcluster.api.schema import ANY, MISSING, Schema
+
+Types = dict[str, dict[str, str]]
+QUANTITY = re.compile(r"^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$")
+_PYTHON: dict[str, Any] = {"string": str, "boolean": bool, "time": str, "bytes": str, "intOrString": (int, str)}
+
+
+class DecodeError(ValueError):
+    """A value has the wrong type."""
+
+
+@cache
+def types() -> Types:
+    """Return the table of fields by type name."""
+    table: Types = orjson.loads(resources.files(__package__).joinpath("types.json").read_bytes())
+    return table
+
+
+@cache
+def schema_of(name: str) -> Schema:
+    """Return the schema of a built-in type."""
+    fields = types()[name]
+    schema = Schema(
+        type="object",
+        properties={field: _field(name, field, kind.rstrip("!")) for field, kind in fields.items()},
+        required=tuple(field for field, kind in fields.items() if kind.endswith("!")),
+        atomic=name in ATOMIC_TYPES,
+        retain_keys=name in ("DeploymentStrategy", "Volume"),
+    )
+    return schema.finish()
+
+
+def _field(owner: str, field: str, kind: str) -> Schema:
+    at = f"{owner}.{field}"
+    default = DEFAULTS.get(owner, {}).get(field, MISSING)
+    keys = LIST_KEYS.get(at, ())
+    if kind[0] == "[":
+        items = _element(kind[1:].rstrip("!"))
+        patch_key = PATCH_KEYS.get(at, keys[0] if keys else "")
+        list_type = "map" if keys else "set" if at in SETS else "atomic"
+        schema = Schema(type="array", items=items, list_type=list_type, list_keys=keys, patch_key=patch_key)
+        schema.patch_merge = at in SETS
+    elif kind[0] == "{":
+        schema = Schema(type="object", additional=_element(kind[1:].rstrip("!")), atomic=at in ATOMIC_FIELDS)
+    else:
+        named = _element(kind)
+        if default is MISSING:
+            return named
+        schema = Schema(**{slot: getattr(named, slot) for slot in Schema.__slots__})
+    schema.default = default
+    return schema.finish()
+
+
+def _element(kind: str) -> Schema:
+    if kind == "any":
+        return ANY
+    if kind[0] in "[{":
+        return _field("", "", kind)
+    return schema_of(kind) if kind in types() else Schema(type=kind)
+
+
+def decode(value: Any, schema: Schema, path: str, unknown: list[str]) -> Any:
+    """Read a value as Kubernetes' own decoder does: drop unknown fields, nulls and empty optional collections.
+
+    Raises DecodeError for a value of the wrong type.
+    """
+    if schema.type == "any":
+        return value
+    if schema.type == "object":
+        if not isinstance(value, dict):
+            raise DecodeError(f"json: cannot unmarshal {_json_type(value)} into Go struct field {path} of type object")
+        return _decode_object(value, schema, path, unknown)
+    if schema.type == "array":
+        if not isinstance(value, list):
+            raise DecodeError(f"json: cannot unmarshal {_json_type(value)} into Go struct field {path} of type array")
+        items = schema.items or ANY
+        return [decode(item, items, f"{path}[{index}]", unknown) for index, item in enumerate(value)]
+    return _decode_scalar(value, schema.type, path)
+
+
+def _decode_object(value: dict[str, Any], schema: Schema, path: str, unknown: list[str]) -> dict[str, Any]:
+    known, out = schema.properties, {}
+    for name, item in value.items():
+        child = known.get(name) or schema.additional
+        at = f"{path}.{name}" if path else name
+        if child is None:
+            unknown.append(at)
+            continue
+        if item is None:
+            if child.type == "any" and schema.additional:
+                out[name] = item
+            continue
+        decoded = decode(item, child, at, unknown)
+        optional = name in known and name not in schema.required
+        if optional and (decoded == [] or (decoded == {} and child.additional is not None)):
+            continue
+        out[name] = decoded
+    return out
+
+
+def _decode_scalar(value: Any, kind: str, path: str) -> Any:
+    if kind == "quantity":
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str) or not QUANTITY.match(value):
+            raise DecodeError(
+                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+            )
+        return value
+    if kind in ("integer", "number"):
+        accepted = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if kind == "integer" and accepted and value != int(value):
+            accepted = False
+    else:
+        accepted = isinstance(value, _PYTHON[kind]) and not (isinstance(value, bool) and kind != "boolean")
+    if not accepted:
+        raise DecodeError(f"json: cannot unmarshal {_json_type(value)} into Go struct field {path} of type {kind}")
+    return int(value) if kind == "integer" else value
+
+
+def _json_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, (int, float)):
+        return "number"
+    return {dict: "object", list: "array", str: "string"}.get(type(value), "null")

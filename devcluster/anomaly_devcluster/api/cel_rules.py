@@ -1,0 +1,122 @@
+"""CEL rules of custom resources (`x-kubernetes-validations`), with the Common Expression Language library."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from anomaly_devcluster.api.errors import Cause
+from anomaly_devcluster.api.expressions import CelError, Expression
+
+Object = dict[str, Any]
+_REASONS = {"FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    expression: Expression
+    text: str
+    message: str
+    message_expression: Expression | None
+    reason: str
+    field: str
+    transition: bool
+    optional_old: bool
+
+
+class Rules:
+    """All rules of a schema, compiled once."""
+
+    def __init__(self, raw: Object) -> None:
+        self._here = [_compile(rule) for rule in raw.get("x-kubernetes-validations") or ()]
+        self._fields = {name: Rules(child) for name, child in (raw.get("properties") or {}).items()}
+        additional, items = raw.get("additionalProperties"), raw.get("items")
+        self._values = Rules(additional) if isinstance(additional, dict) else None
+        self._items = Rules(items) if isinstance(items, dict) else None
+        self._keys = tuple(raw.get("x-kubernetes-list-map-keys") or ())
+        self._fields = {name: rules for name, rules in self._fields.items() if rules}
+
+    def __bool__(self) -> bool:
+        """Say whether there is any rule."""
+        return bool(self._here or self._fields or self._values or self._items)
+
+    @classmethod
+    def check(cls, raw: Object, at: str) -> list[Cause]:
+        """Return the rules that cannot be compiled."""
+        causes = []
+        for path, rule in _declared(raw, at):
+            for name in ("rule", "messageExpression"):
+                if text := rule.get(name):
+                    try:
+                        Expression(text)
+                    except CelError as error:
+                        causes.append(Cause.invalid(f"{path}.{name}", text, f"compilation failed: {error}"))
+        return causes
+
+    def validate(self, value: Any, old: Any, at: str = "") -> list[Cause]:
+        """Return the rules that a value breaks; `old` is what it replaces, None at creation."""
+        causes = [cause for rule in self._here if (cause := _broken(rule, value, old, at))]
+        if isinstance(value, dict):
+            before = old if isinstance(old, dict) else {}
+            for name, item in value.items():
+                rules = self._fields.get(name) or self._values
+                if rules and item is not None:
+                    causes += rules.validate(item, before.get(name), f"{at}.{name}" if at else name)
+        elif isinstance(value, list) and self._items:
+            for index, item in enumerate(value):
+                causes += self._items.validate(item, self._counterpart(item, old), f"{at}[{index}]")
+        return causes
+
+    def _counterpart(self, item: Any, old: Any) -> Any:
+        """Return what an element was before; only elements of lists of type map can be told."""
+        if not self._keys or not isinstance(old, list):
+            return None
+        return next((o for o in old if all(o.get(k) == item.get(k) for k in self._keys)), None)
+
+
+def _declared(raw: Object, at: str) -> Iterator[tuple[str, Object]]:
+    for index, rule in enumerate(raw.get("x-kubernetes-validations") or ()):
+        yield f"{at}.x-kubernetes-validations[{index}]", rule
+    for name, child in (raw.get("properties") or {}).items():
+        yield from _declared(child, f"{at}.properties[{name}]")
+    for name in ("items", "additionalProperties"):
+        if isinstance(raw.get(name), dict):
+            yield from _declared(raw[name], f"{at}.{name}")
+
+
+def _compile(rule: Object) -> _Rule:
+    text = rule["rule"]
+    message = rule.get("messageExpression")
+    reason = rule.get("reason", "FieldValueInvalid")
+    return _Rule(
+        expression=Expression(text),
+        text=text,
+        message=rule.get("message") or f"failed rule: {text}",
+        message_expression=Expression(message) if message else None,
+        reason=reason if reason in _REASONS else "FieldValueInvalid",
+        field=rule.get("fieldPath", ""),
+        transition=bool(re.search(r"\boldSelf\b", text)),
+        optional_old=bool(rule.get("optionalOldSelf")),
+    )
+
+
+def _broken(rule: _Rule, value: Any, old: Any, at: str) -> Cause | None:
+    if rule.transition and old is None and not rule.optional_old:
+        return None
+    variables = {"self": value, "oldSelf": old}
+    where = f"{at}{rule.field}".lstrip(".")
+    try:
+        if rule.expression(variables) is True:
+            return None
+    except CelError as error:
+        return Cause.invalid(where, value, f"rule compile error or no such key: {rule.text}: {error}")
+    message = rule.message
+    if rule.message_expression:
+        try:
+            message = str(rule.message_expression(variables)) or message
+        except CelError:
+            pass  # as in Kubernetes: the plain message stands in
+    prefix = {"FieldValueInvalid": "Invalid value: ", "FieldValueForbidden": "Forbidden: "}.get(rule.reason, "")
+    return Cause(where, rule.reason, f"{prefix}{message}")
+
+

@@ -1,0 +1,221 @@
+"""Everything behind the HTTPS server: who asks, for what, may they, and who answers."""
+
+import ipaddress
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import orjson
+from aiohttp import web
+
+from anomaly_devcluster.api import bootstrap, discovery, openapi, reviews, routing
+from anomaly_devcluster.api.admission import Lifecycle, PodDefaults, ServiceAddresses
+from anomaly_devcluster.api.authentication import ANONYMOUS, Authenticator
+from anomaly_devcluster.api.authorization import Authorizer, Escalation
+from anomaly_devcluster.api.call import Answer, Call, User
+from anomaly_devcluster.api.definitions import Definitions
+from anomaly_devcluster.api.deleting import Deleter
+from anomaly_devcluster.api.errors import StatusError, forbidden, no_such_path, not_emulated
+from anomaly_devcluster.api.faults import Drop, Fault, Switchboard
+from anomaly_devcluster.api.policies import Policies
+from anomaly_devcluster.api.reading import Reader
+from anomaly_devcluster.api.resources import Catalog
+from anomaly_devcluster.api.routing import Route
+from anomaly_devcluster.api.subresources import Subresources
+from anomaly_devcluster.api.watching import Watch
+from anomaly_devcluster.api.writing import Writer
+from anomaly_devcluster.store import Store
+
+_PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
+_PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that comes in pieces."""
+
+    chunks: AsyncIterator[bytes]
+    content_type: str = "application/json"
+
+
+class ControlPlane:
+    """The emulated control plane, without its network."""
+
+    def __init__(self, services: ipaddress.IPv4Network) -> None:
+        self.store = Store()
+        self.catalog = Catalog()
+        self.authenticator = Authenticator(self.store)
+        self.authorizer = Authorizer(self.store)
+        self.faults = Switchboard()
+        self.reader = Reader(self.store)
+        self.writer = Writer(self.store)
+        policies = Policies(self.store, self.catalog, self.authorizer)
+        addresses = ServiceAddresses(self.store, services)
+        definitions = Definitions(self.store, self.catalog)
+        self.writer.mutating += [Lifecycle(self.store), PodDefaults(self.store), addresses, definitions.admit]
+        self.writer.validating += [Escalation(self.authorizer), policies]
+        self.deleter = Deleter(self.store, [Lifecycle(self.store), policies])
+        self._subresources = Subresources(self.store, self.catalog, self.authenticator, self.writer, self.deleter)
+        self._services = services
+        self._watches: set[Watch] = set()
+        self._address = ""
+
+    def start(self, host: str, port: int, authority: str) -> None:
+        """Make the objects that every cluster begins with."""
+        self._address = f"{host}:{port}"
+        bootstrap.populate(self, host, port, authority, str(self._services[1]))
+
+    async def stop(self) -> None:
+        """End what runs on its own."""
+        await self._subresources.close()
+
+    async def answer(self, request: web.BaseRequest) -> "Answer | Stream":
+        """Answer a request; raises StatusError or Drop."""
+        path = request.path
+        user = self._user(request)
+        route = routing.parse(path)
+        if route is None:
+            await self._strike(user, request.method.lower(), path)
+            return await self._other(request, user, path)
+        return await self._resource(request, user, route)
+
+    def _user(self, request: web.BaseRequest) -> User:
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport else None
+        return self.authenticator.user(request.headers.get("Authorization", ""), certificate)
+
+    async def _strike(self, user: User, verb: str, resource: str, namespace: str = "", name: str = "") -> None:
+        if self.faults.rules and not resource.startswith("/devcluster"):
+            about = {"verb": verb, "resource": resource, "namespace": namespace, "name": name, "user": user.name}
+            await self.faults.apply(about)
+
+    async def _resource(self, request: web.BaseRequest, user: User, route: Route) -> "Answer | Stream":
+        query = dict(request.query)
+        verb = routing.verb_of(route, request.method, query)
+        shown = f"{route.plural}/{route.subresource}" if route.subresource else route.plural
+        await self._strike(user, verb, shown, route.namespace, route.name)
+        self.authorizer.require(user, verb, route)
+        content_type = request.headers.get("Content-Type", "application/json").partition(";")[0].strip()
+        if content_type == _PROTOBUF:
+            raise StatusError(415, "UnsupportedMediaType", "devcluster speaks JSON and YAML, not protobuf")
+        body = await request.read() if request.can_read_body else b""
+        if reviews.serves(route):
+            return reviews.answer(self, user, route, orjson.loads(body or b"{}"))
+        resource = self.catalog.find(route.group, route.version, route.plural)
+        if resource is None:
+            raise discovery.unknown(route.group, route.version, route.plural)
+        call = Call(
+            user=user,
+            verb=verb,
+            resource=resource,
+            namespace=route.namespace,
+            name=route.name,
+            subresource=route.subresource,
+            query=query,
+            content_type=content_type,
+            accept=request.headers.get("Accept", ""),
+            body=body,
+            user_agent=request.headers.get("User-Agent", ""),
+        )
+        answer = await self._serve(call)
+        if isinstance(answer, Answer) and call.warnings:
+            told = ", ".join(f"299 - {orjson.dumps(text).decode()}" for text in call.warnings)
+            answer.headers["Warning"] = told
+        return answer
+
+    async def _serve(self, call: Call) -> "Answer | Stream":
+        if call.subresource and call.subresource not in call.resource.subresources:
+            if call.subresource in ("exec", "attach", "portforward", "proxy", "ephemeralcontainers"):
+                raise not_emulated(f"{call.resource.plural}/{call.subresource}")
+            raise no_such_path()
+        if call.subresource and call.subresource != "status":
+            served = await self._subresources.answer(call)
+            return served if isinstance(served, Answer) else Stream(served, "text/plain")
+        match call.verb:
+            case "get":
+                return self.reader.get(call)
+            case "list":
+                return self.reader.list_selected(call)
+            case "watch":
+                return Stream(self._watch(Watch(self.store, call)))
+            case "create":
+                return self.writer.create(call)
+            case "update":
+                return self.writer.update(call)
+            case "patch":
+                return self.writer.patch(call)
+            case "delete":
+                return self.deleter.delete(call, self.reader.entry(call))
+            case _:
+                return self.deleter.delete_collection(call)
+
+    async def _watch(self, watch: Watch) -> AsyncIterator[bytes]:
+        self._watches.add(watch)
+        try:
+            async for chunk in watch.lines():
+                yield chunk
+        finally:
+            self._watches.discard(watch)
+
+    async def _other(self, request: web.BaseRequest, user: User, path: str) -> Answer:
+        if path.startswith(_PUBLIC):
+            return Answer.of(discovery.VERSION) if path == "/version" else Answer(200, b"ok", "text/plain")
+        if user is ANONYMOUS or "system:authenticated" not in user.groups:
+            raise forbidden_path(user, request.method.lower(), path)
+        if path.startswith("/devcluster/"):
+            if "system:masters" not in user.groups:
+                raise forbidden_path(user, request.method.lower(), path)
+            return await self._switchboard(request, path)
+        accept = request.headers.get("Accept", "")
+        return self._discovery(path.rstrip("/"), accept)
+
+    def _discovery(self, path: str, accept: str) -> Answer:
+        parts = path.strip("/").split("/")
+        if path in ("/api", "/apis") and "as=APIGroupDiscoveryList" in accept.partition(",")[0]:
+            content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+            shown = discovery.aggregated(self.catalog, core=path == "/api")
+            return Answer(200, orjson.dumps(shown), content_type)
+        if path == "/api":
+            return Answer.of(discovery.core_versions(self._address))
+        if path == "/apis":
+            return Answer.of(discovery.group_list(self.catalog))
+        if parts[0] == "api":
+            return Answer.of(discovery.resource_list(self.catalog, "", parts[1]))
+        if parts[0] == "apis" and len(parts) == 2:  # noqa: PLR2004 - apis, group
+            return Answer.of(discovery.group(self.catalog, parts[1]))
+        if parts[0] == "apis":
+            return Answer.of(discovery.resource_list(self.catalog, parts[1], parts[2]))
+        if parts[:2] == ["openapi", "v3"]:
+            return Answer.of(openapi.answer(self.catalog, "/".join(parts[2:])))
+        raise not_emulated("OpenAPI v2, use /openapi/v3") if parts[0] == "openapi" else no_such_path()
+
+    async def _switchboard(self, request: web.BaseRequest, path: str) -> Answer:
+        """Answer `/devcluster/...`: `faults` (GET, POST, DELETE), and POST `drop-watches`, `freeze-watches`, `compact`."""
+        action = path.removeprefix("/devcluster/")
+        body = orjson.loads(await request.read() or b"{}")
+        if action == "faults":
+            if request.method == "POST":
+                self.faults.rules.append(Fault.of(body))
+            elif request.method == "DELETE":
+                self.faults.rules.clear()
+                for watch in self._watches:
+                    watch.thaw()
+            return Answer.of({"faults": [fault.as_object() for fault in self.faults.rules]})
+        if request.method != "POST" or action not in ("drop-watches", "freeze-watches", "compact"):
+            raise no_such_path()
+        if action == "compact":
+            self.store.compact()
+            self.reader.forget_pages()
+            return Answer.of({"compacted": self.store.revision})
+        hit = [w for w in self._watches if not body.get("resource") or w.resource == body["resource"]]
+        for watch in hit:
+            watch.end(Drop()) if action == "drop-watches" else watch.freeze()
+        return Answer.of({"watches": len(hit)})
+
+
+def forbidden_path(user: User, verb: str, path: str) -> StatusError:
+    """Answer 403 for a path that is no resource."""
+    why = f'User "{user.name}" cannot {verb} path "{path}"'
+    error = forbidden("", "", "", why)
+    return StatusError(403, "Forbidden", f'forbidden: {why}', {}, error.headers)
+
+

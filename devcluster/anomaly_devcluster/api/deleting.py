@@ -1,0 +1,131 @@
+"""Deletion: preconditions, grace, finalizers and the marks that the garbage collector reads."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from anomaly_devcluster.api import wire
+from anomaly_devcluster.api.call import Answer, Call, after
+from anomaly_devcluster.api.errors import bad_request, conflict
+from anomaly_devcluster.api.reading import Selection
+from anomaly_devcluster.api.strategies import RETURNED_WHEN_DELETED
+from anomaly_devcluster.api.writing import Admission, finished
+from anomaly_devcluster.store import Entry, Store
+
+Object = dict[str, Any]
+
+CRD_CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
+_DEFAULT_POLICY = {"jobs.batch": "Orphan"}  # kept from the time of batch/v1's first clients
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """DeleteOptions."""
+
+    grace: int | None
+    policy: str
+    uid: str
+    revision: str
+
+    @classmethod
+    def of(cls, call: Call) -> "Options":
+        """Read them from the body and the parameters; raises StatusError(400)."""
+        body = call.read() if call.body.strip() else {}
+        if not isinstance(body, dict):
+            raise bad_request("the object provided is unrecognized: expected DeleteOptions")
+        grace = body.get("gracePeriodSeconds", call.integer("gracePeriodSeconds"))
+        if body.get("dryRun"):
+            call.query = {**call.query, "dryRun": "All"}
+        orphan = body.get("orphanDependents")
+        policy = body.get("propagationPolicy") or call.query.get("propagationPolicy") or ""
+        if orphan is not None:
+            policy = "Orphan" if orphan else "Background"
+        preconditions = body.get("preconditions") or {}
+        return cls(grace, policy, preconditions.get("uid", ""), preconditions.get("resourceVersion", ""))
+
+
+class Deleter:
+    """Answer deletions."""
+
+    def __init__(self, store: Store, admission: list[Admission]) -> None:
+        self._store = store
+        self._admission = admission
+
+    def delete(self, call: Call, entry: Entry) -> Answer:
+        """Delete one object, or mark it when something must happen first."""
+        options = Options.of(call)
+        self._check_preconditions(call, entry, options)
+        left, gone = self.remove(call, entry, options)
+        if gone and call.resource.qualified not in RETURNED_WHEN_DELETED:
+            return Answer.of(self._success(call, entry))
+        return Answer(200, wire.one(call.resource, left, call.accept))
+
+    def delete_collection(self, call: Call) -> Answer:
+        """Delete what is selected and answer with it."""
+        options, selection = Options.of(call), Selection.of(call)
+        found = self._store.entries(call.resource.stored_as, selection.namespace)
+        removed = [self.remove(call, entry, options)[0] for entry in found if entry in selection]
+        metadata = {"resourceVersion": str(self._store.revision)}
+        return Answer(200, wire.many(call.resource, removed, metadata, ""))
+
+    def remove(self, call: Call, entry: Entry, options: Options) -> tuple[Entry, bool]:
+        """Delete or mark one object; return its last state and whether it is gone."""
+        for admit in self._admission:
+            admit(call, "DELETE", entry.body, None)
+        body = entry.copy()
+        metadata = body["metadata"]
+        marked = bool(metadata.get("deletionTimestamp"))
+        finalizers = [*metadata.get("finalizers", ())]
+        policy = options.policy or _DEFAULT_POLICY.get(call.resource.qualified, "")
+        wanted = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(policy)
+        if wanted and wanted not in finalizers and not (marked and not finalizers):
+            finalizers = [f for f in finalizers if f not in ("foregroundDeletion", "orphan")] + [wanted]
+        if finalizers:
+            metadata["finalizers"] = finalizers
+        grace = _grace(call, body, options)
+        if not marked or grace < metadata.get("deletionGracePeriodSeconds", 0):
+            metadata["deletionTimestamp"] = after(grace)
+            metadata["deletionGracePeriodSeconds"] = grace
+            if not marked and "generation" in metadata:
+                metadata["generation"] += 1
+        if call.resource.qualified == "namespaces":
+            body["status"] = {**body.get("status", {}), "phase": "Terminating"}
+        if call.dry_run:
+            return entry, finished(body)
+        resource = call.resource.stored_as
+        if finished(body):
+            return self._store.delete(resource, entry), True
+        if body == entry.body:
+            return entry, False
+        return self._store.put(resource, entry.key, body, entry), False
+
+    def _check_preconditions(self, call: Call, entry: Entry, options: Options) -> None:
+        uid, revision = entry.body["metadata"]["uid"], str(entry.revision)
+        for name, wanted, there in (("UID", options.uid, uid), ("ResourceVersion", options.revision, revision)):
+            if wanted and wanted != there:
+                why = f"Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {there}"
+                raise conflict(call.resource.group, call.resource.plural, call.name, why)
+
+    @staticmethod
+    def _success(call: Call, entry: Entry) -> Object:
+        details: Object = {"name": entry.key[1]} | ({"group": call.resource.group} if call.resource.group else {})
+        details |= {"kind": call.resource.plural, "uid": entry.body["metadata"]["uid"]}
+        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+def _grace(call: Call, body: Object, options: Options) -> int:
+    """Return how long the object may take to end: pods that run on a node, and only they."""
+    if call.resource.qualified != "pods" or not body["spec"].get("nodeName"):
+        return 0
+    if body.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        return 0
+    if options.grace is not None:
+        return max(options.grace, 0)
+    grace: int = body["spec"].get("terminationGracePeriodSeconds", 30)
+    return grace
+
+
+def success() -> bytes:
+    """Return a Status that says that all went well."""
+    return orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})

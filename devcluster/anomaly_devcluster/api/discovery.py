@@ -1,0 +1,112 @@
+"""Discovery, classic and aggregated, and `/version`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from anomaly_devcluster.api import kinds
+from anomaly_devcluster.api.errors import StatusError, no_such_path
+from anomaly_devcluster.api.resources import VERBS, Catalog, Resource
+
+Object = dict[str, Any]
+
+VERSION = {
+    "major": "1",
+    "minor": "36",
+    "gitVersion": "v1.36.0+devcluster",
+    "gitCommit": "",
+    "gitTreeState": "clean",
+    "buildDate": "2026-01-01T00:00:00Z",
+    "goVersion": "none",
+    "compiler": "none",
+    "platform": "linux/amd64",
+}
+
+
+def core_versions(address: str) -> Object:
+    """Answer `/api`."""
+    clients = [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]
+    return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": clients}
+
+
+def group_list(catalog: Catalog) -> Object:
+    """Answer `/apis`."""
+    groups = [_group(name, versions) for name, versions in catalog.groups().items() if name]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+
+
+def group(catalog: Catalog, name: str) -> Object:
+    """Answer `/apis/{group}`; raises StatusError(404)."""
+    versions = catalog.groups().get(name)
+    if not versions or not name:
+        raise no_such_path()
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)}
+
+
+def _group(name: str, versions: list[str]) -> Object:
+    served = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
+    return {"name": name, "versions": served, "preferredVersion": served[0]}
+
+
+def resource_list(catalog: Catalog, group_name: str, version: str) -> Object:
+    """Answer `/api/v1` and `/apis/{group}/{version}`; raises StatusError(404)."""
+    if version not in catalog.groups().get(group_name, ()):
+        raise no_such_path()
+    group_version = f"{group_name}/{version}" if group_name else version
+    listed: list[Object] = []
+    for resource in catalog:
+        if (resource.group, resource.version) == (group_name, version):
+            listed += _listed(resource)
+    for review_group, plural, kind, namespaced in kinds.REVIEWS:
+        if (review_group, version) == (group_name, "v1"):
+            entry = {"name": plural, "singularName": kind.lower(), "namespaced": namespaced, "kind": kind}
+            listed.append(entry | {"verbs": ["create"]})
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": listed}
+
+
+def _listed(resource: Resource) -> Iterable[Object]:
+    entry: Object = {"name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced}
+    entry |= {"kind": resource.kind, "verbs": list(VERBS)}
+    if resource.short_names:
+        entry["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        entry["categories"] = list(resource.categories)
+    yield entry
+    for name, sub in resource.subresources.items():
+        below: Object = {"name": f"{resource.plural}/{name}", "singularName": "", "namespaced": resource.namespaced}
+        if (sub.group, sub.version) != (resource.group, resource.version):
+            below |= {"group": sub.group, "version": sub.version}
+        yield below | {"kind": sub.kind, "verbs": list(sub.verbs)}
+
+
+def aggregated(catalog: Catalog, *, core: bool) -> Object:
+    """Answer `/api` or `/apis` with everything at once (apidiscovery.k8s.io/v2)."""
+    items = []
+    for name, versions in catalog.groups().items():
+        if bool(name) != core:
+            shown = [_aggregated_version(catalog, name, version) for version in versions]
+            items.append({"metadata": {"name": name, "creationTimestamp": None} if name else {}, "versions": shown})
+    return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
+
+
+def _aggregated_version(catalog: Catalog, group_name: str, version: str) -> Object:
+    resources: dict[str, Object] = {}
+    for entry in resource_list(catalog, group_name, version)["resources"]:
+        name, _, below = entry["name"].partition("/")
+        kind = {"group": entry.get("group", group_name), "version": entry.get("version", version), "kind": entry["kind"]}
+        if below:
+            shown = {"subresource": below, "responseKind": kind, "verbs": entry["verbs"]}
+            resources[name].setdefault("subresources", []).append(shown)
+            continue
+        shown = {"resource": name, "responseKind": kind, "scope": "Namespaced" if entry["namespaced"] else "Cluster"}
+        shown |= {"singularResource": entry["singularName"], "verbs": entry["verbs"]}
+        shown |= {key: entry[key] for key in ("shortNames", "categories") if key in entry}
+        resources[name] = shown
+    return {"version": version, "freshness": "Current", "resources": list(resources.values())}
+
+
+def unknown(group_name: str, version: str, plural: str) -> StatusError:
+    """Tell what Kubernetes has and devcluster has not from what nobody has."""
+    if plural in kinds.NOT_EMULATED.get((group_name, version), "").split():
+        from_group = f"{plural}.{group_name}" if group_name else plural
+        return StatusError(501, "NotImplemented", f"devcluster does not emulate {from_group} ({version})")
+    return no_such_path()

@@ -1,0 +1,68 @@
+"""One CEL expression, with the functions that Kubernetes adds to the language."""
+
+import re
+from functools import cache
+from typing import Any
+
+import cel
+from cel import stdlib
+
+from anomaly_devcluster.api.quantities import parse_quantity
+
+_TOO_NEW = re.compile(r"\.\?|\[\?")
+
+
+class CelError(ValueError):
+    """An expression cannot be compiled or evaluated."""
+
+
+@cache
+def _compile(text: str) -> Any:
+    try:
+        return cel.compile(text)
+    except ValueError as error:
+        hint = " (devcluster does not emulate CEL's optional types)" if _TOO_NEW.search(text) else ""
+        raise CelError(f"{error}{hint}") from None
+
+
+class Expression:
+    """A compiled expression."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._program = _compile(text)
+        self._functions = {name: f for name, f in _functions().items() if name in self._program.functions()}
+
+    def __call__(self, variables: dict[str, Any]) -> Any:
+        """Evaluate; raises CelError."""
+        context = cel.Context(variables=variables, functions=self._functions)
+        try:
+            return self._program.execute(context)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise CelError(str(error)) from None
+
+
+@cache
+def _functions() -> dict[str, Any]:
+    """Return the string and list functions of cel-go's libraries and Kubernetes' own, as far as they are here."""
+    return dict(stdlib.STDLIB_FUNCTIONS) | {
+        "find": lambda text, pattern: (m := re.search(pattern, text)) and m.group(0) or "",
+        "findAll": lambda text, pattern: [m.group(0) for m in re.finditer(pattern, text)],
+        "isSorted": lambda items: all(a <= b for a, b in zip(items, items[1:], strict=False)),
+        "isQuantity": _is_quantity,
+        "quantity": lambda text: float(parse_quantity(text)),
+        "isGreaterThan": lambda a, b: a > b,
+        "isLessThan": lambda a, b: a < b,
+        "compareTo": lambda a, b: (a > b) - (a < b),
+        "asInteger": int,
+        "asApproximateFloat": float,
+        "isURL": lambda text: bool(re.match(r"^[a-z][a-z0-9+.-]*://[^/\s]+", text)),
+    }
+
+
+def _is_quantity(text: str) -> bool:
+    try:
+        parse_quantity(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,140 @@
+"""What is served: every resource with its schema, subresources and columns, and where the requests for it go."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from anomaly_devcluster.api import kinds
+from anomaly_devcluster.api.builtin import schema_of
+from anomaly_devcluster.api.errors import qualified
+from anomaly_devcluster.api.schema import Schema
+
+VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """A path below an object."""
+
+    group: str
+    version: str
+    kind: str
+    verbs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Resource:
+    """One kind in one version."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    list_kind: str
+    singular: str
+    namespaced: bool
+    schema: Schema
+    type_name: str = ""
+    """Of a built-in kind; empty for a custom one."""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    columns: tuple[kinds.Column, ...] = ()
+    subresources: dict[str, Subresource] = field(default_factory=dict)
+    selectable: tuple[str, ...] = ()
+    scale: dict[str, str] = field(default_factory=dict)
+    """Paths of a custom resource's scale: specReplicasPath, statusReplicasPath, labelSelectorPath."""
+    rules: Any = None
+    """Compiled CEL rules of a custom resource."""
+
+    @property
+    def group_version(self) -> str:
+        """`apps/v1`, or `v1`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def qualified(self) -> str:
+        """`deployments.apps`, or `pods`."""
+        return qualified(self.group, self.plural)
+
+    @property
+    def stored_as(self) -> str:
+        """The store's name for it; both groups' Events are the same objects."""
+        return "events" if self.plural == "events" and self.group == "events.k8s.io" else self.qualified
+
+    @property
+    def custom(self) -> bool:
+        """Whether a CustomResourceDefinition made it."""
+        return not self.type_name
+
+    @property
+    def has_status(self) -> bool:
+        """Whether status is written through its own path only."""
+        return "status" in self.subresources
+
+
+def _builtin() -> Iterator[Resource]:
+    for group, version, plural, kind, type_name, namespaced, short, categories, columns in kinds.BUILTIN:
+        name = qualified(group, plural)
+        subresources = {n: Subresource(*s) for n, s in kinds.SUBRESOURCES.get(name, {}).items()}
+        yield Resource(
+            group=group,
+            version=version,
+            plural=plural,
+            kind=kind,
+            list_kind=f"{kind}List",
+            singular=kind.lower(),
+            namespaced=namespaced,
+            schema=schema_of(type_name),
+            type_name=type_name,
+            short_names=short,
+            categories=categories,
+            columns=columns,
+            subresources=subresources,
+            selectable=kinds.FIELD_SELECTORS.get(name, ()),
+        )
+
+
+class Catalog:
+    """All served resources."""
+
+    def __init__(self) -> None:
+        self._by_path: dict[tuple[str, str, str], Resource] = {}
+        self._custom: dict[str, list[Resource]] = {}
+        self.revision = 0
+        """Grows with every change, so that what is derived can be kept until then."""
+        for resource in _builtin():
+            self._by_path[resource.group, resource.version, resource.plural] = resource
+
+    def find(self, group: str, version: str, plural: str) -> Resource | None:
+        """Return the resource served under a path."""
+        return self._by_path.get((group, version, plural))
+
+    def by_plural(self, group: str, plural: str) -> Resource | None:
+        """Return a resource in any version."""
+        return next((r for r in self if r.group == group and r.plural == plural), None)
+
+    def by_kind(self, group_version: str, kind: str) -> Resource | None:
+        """Return the resource of an object's apiVersion and kind."""
+        return next((r for r in self if r.group_version == group_version and r.kind == kind), None)
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(list(self._by_path.values()))
+
+    def groups(self) -> dict[str, list[str]]:
+        """Return the versions of every group, in the order in which they are preferred."""
+        found: dict[str, list[str]] = {}
+        served = [(r.group, r.version) for r in self] + [(group, "v1") for group, *_ in kinds.REVIEWS]
+        for group, version in served:
+            if version not in found.setdefault(group, []):
+                found[group].append(version)
+        return found
+
+    def define(self, name: str, resources: list[Resource]) -> None:
+        """Serve the versions of a custom resource in place of those that its definition had before."""
+        for old in self._custom.pop(name, []):
+            del self._by_path[old.group, old.version, old.plural]
+        for resource in resources:
+            self._by_path[resource.group, resource.version, resource.plural] = resource
+        if resources:
+            self._custom[name] = resources
+        self.revision += 1

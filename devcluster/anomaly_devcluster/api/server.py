@@ -1,0 +1,144 @@
+"""The API server: HTTPS in front of the emulated control plane."""
+
+import asyncio
+import ipaddress
+import ssl
+import tempfile
+from types import TracebackType
+from typing import Self
+
+import orjson
+import yaml
+from aiohttp import web
+
+from anomaly_devcluster.api.call import Answer
+from anomaly_devcluster.api.control_plane import ControlPlane
+from anomaly_devcluster.api.errors import StatusError
+from anomaly_devcluster.api.faults import Drop
+from anomaly_devcluster.certificates import Authority, Pair
+
+DEFAULT_SERVICES = ipaddress.IPv4Network("127.128.0.0/16")
+HOSTS = ["localhost", "127.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+
+
+class ApiServer:
+    """Serve a cluster on loopback; an asynchronous context manager.
+
+    `services` is the block that Services get their addresses from; its first address is the Service `kubernetes`.
+    """
+
+    def __init__(
+        self, *, bind: str = "127.0.0.1", port: int = 0, services: ipaddress.IPv4Network = DEFAULT_SERVICES
+    ) -> None:
+        self._bind = bind
+        self._port = port
+        self.authority = Authority.create("devcluster")
+        self.control_plane = ControlPlane(services)
+        self._runner: web.ServerRunner | None = None
+        self._streams: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        server = web.Server(self._handle, access_log=None, keepalive_timeout=90)
+        self._runner = web.ServerRunner(server)
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, self._bind, self._port, ssl_context=self._context(), shutdown_timeout=1, backlog=1024
+        )
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        self.control_plane.start(self._bind, self._port, self.ca_pem)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._streams:
+            task.cancel()
+        await self.control_plane.stop()
+        if self._runner:
+            await self._runner.cleanup()
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
+        return f"https://{self._bind}:{self._port}"
+
+    @property
+    def ca_pem(self) -> str:
+        """The authority that signed the server's certificate."""
+        return self.authority.pair.certificate
+
+    def client_certificate(self, user: str, groups: tuple[str, ...] = ()) -> Pair:
+        """Issue a client certificate that the server knows as `user`."""
+        return self.authority.client(user, groups)
+
+    def admin_kubeconfig(self) -> str:
+        """Return a kubeconfig of a member of system:masters, as YAML."""
+        return kubeconfig(self.url, self.ca_pem, {"token": self.control_plane.authenticator.admin_token})
+
+    def _context(self) -> ssl.SSLContext:
+        pair = self.authority.server([*dict.fromkeys([self._bind, *HOSTS])])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=self.ca_pem)
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as both:  # load_cert_chain takes paths only
+            both.write(pair.certificate + pair.key)
+            both.flush()
+            context.load_cert_chain(both.name)
+        return context
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; whatever goes wrong becomes a Status."""
+        try:
+            answer = await self.control_plane.answer(request)
+        except StatusError as error:
+            answer = Answer(error.code, orjson.dumps(error.as_object()), headers=error.headers)
+        except Drop:
+            if request.transport:
+                request.transport.abort()
+            return web.Response()
+        except Exception as error:  # noqa: BLE001 - a client gets an answer, and the traceback is in the server's log
+            request.loop.call_exception_handler({"message": f"{request.method} {request.path_qs}", "exception": error})
+            status = StatusError(500, "InternalError", f"Internal error occurred: {type(error).__name__}: {error}")
+            answer = Answer(500, orjson.dumps(status.as_object()))
+        if isinstance(answer, Answer):
+            headers = {"Content-Type": answer.content_type, **answer.headers}
+            return web.Response(status=answer.code, body=answer.body, headers=headers)
+        return await self._stream(request, answer)
+
+    async def _stream(self, request: web.BaseRequest, answer: "web.StreamResponse | object") -> web.StreamResponse:
+        from anomaly_devcluster.api.control_plane import Stream
+
+        assert isinstance(answer, Stream)
+        response = web.StreamResponse(headers={"Content-Type": answer.content_type})
+        await response.prepare(request)
+        task = asyncio.current_task()
+        if task:
+            self._streams.add(task)
+        try:
+            async for chunk in answer.chunks:
+                await response.write(chunk)
+            await response.write_eof()
+        except (ConnectionError, Drop):
+            if request.transport:
+                request.transport.abort()
+        finally:
+            if task:
+                self._streams.discard(task)
+        return response
+
+
+def kubeconfig(url: str, authority: str, user: dict[str, str]) -> str:
+    """Return a kubeconfig with one cluster and one user, as YAML."""
+    import base64
+
+    cluster = {"server": url, "certificate-authority-data": base64.b64encode(authority.encode()).decode()}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "devcluster", "cluster": cluster}],
+        "users": [{"name": "admin", "user": user}],
+        "contexts": [{"name": "devcluster", "context": {"cluster": "devcluster", "user": "admin"}}],
+        "current-context": "devcluster",
+    }
+    return str(yaml.safe_dump(document, sort_keys=False))

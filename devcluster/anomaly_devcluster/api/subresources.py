@@ -1,0 +1,220 @@
+"""Scale, logs, eviction, binding, tokens of service accounts, and the end of a namespace."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+
+from anomaly_devcluster.api import wire
+from anomaly_devcluster.api.authentication import ISSUER, Authenticator, Bound
+from anomaly_devcluster.api.call import Answer, Call, after, now
+from anomaly_devcluster.api.deleting import Deleter, Options, success
+from anomaly_devcluster.api.errors import StatusError, bad_request, conflict, not_emulated, not_found
+from anomaly_devcluster.api.jsonpath import first
+from anomaly_devcluster.api.objects import read_object
+from anomaly_devcluster.api.resources import Catalog
+from anomaly_devcluster.api.selectors import matches_selector, selector_text
+from anomaly_devcluster.api.writing import Writer, patched
+from anomaly_devcluster.store import Entry, Store
+
+Object = dict[str, Any]
+BUDGETS = "poddisruptionbudgets.policy"
+
+
+class Subresources:
+    """Answer what lies below an object, except status."""
+
+    def __init__(
+        self, store: Store, catalog: Catalog, authenticator: Authenticator, writer: Writer, deleter: Deleter
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._authenticator = authenticator
+        self._writer = writer
+        self._deleter = deleter
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close connections to nodes."""
+        if self._session:
+            await self._session.close()
+
+    async def answer(self, call: Call) -> Answer | AsyncIterator[bytes]:
+        """Answer a request; logs come in pieces. Raises StatusError."""
+        if call.verb not in call.resource.subresources[call.subresource].verbs:
+            raise StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        entry = self._store.get(call.resource.stored_as, call.key)
+        if entry is None:
+            raise not_found(call.resource.group, call.resource.plural, call.name)
+        match call.subresource:
+            case "scale":
+                return self._scale(call, entry)
+            case "log":
+                return await self._log(call, entry)
+            case "eviction":
+                return self._evict(call, entry)
+            case "binding":
+                return self._bind(call, entry)
+            case "token":
+                return self._token(call, entry)
+            case _:
+                return self._finalize(call, entry)
+
+    def _scale(self, call: Call, entry: Entry) -> Answer:
+        shown = scale_of(call, entry)
+        if call.verb == "get":
+            return Answer.of(shown)
+        body = call.read()
+        changed = body if call.verb == "update" else patched(call, shown, body)
+        metadata = changed.get("metadata") or {}
+        if (revision := metadata.get("resourceVersion")) and revision != str(entry.revision):
+            raise conflict(call.resource.group, call.resource.plural, call.name)
+        replicas = (changed.get("spec") or {}).get("replicas", 0)
+        if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+            raise bad_request(f"spec.replicas: expected a whole number, 0 or more, got {replicas!r}")
+        new = entry.copy()
+        path = (call.resource.scale.get("specReplicasPath") or ".spec.replicas").strip(".").split(".")
+        at = new
+        for part in path[:-1]:
+            at = at.setdefault(part, {})
+        at[path[-1]] = replicas
+        return Answer.of(scale_of(call, self._writer.change(call, entry, new)))
+
+    async def _log(self, call: Call, entry: Entry) -> AsyncIterator[bytes]:
+        """Pass on what the node's own server answers, as a kubelet's would be."""
+        spec = entry.body["spec"]
+        names = [c["name"] for c in [*spec.get("initContainers", ()), *spec["containers"]]]
+        container = call.query.get("container") or (spec["containers"][0]["name"] if len(spec["containers"]) == 1 else "")
+        if not container:
+            listed = " ".join(c["name"] for c in spec["containers"])
+            raise bad_request(f"a container name must be specified for pod {call.name}, choose one of: [{listed}]")
+        if container not in names:
+            raise bad_request(f"container {container} is not valid for pod {call.name}")
+        node = self._store.get("nodes", ("", spec.get("nodeName", "")))
+        if node is None:
+            raise bad_request(f"pod {call.name} does not have a host assigned")
+        status = node.body.get("status", {})
+        port = status.get("daemonEndpoints", {}).get("kubeletEndpoint", {}).get("Port")
+        address = next((a["address"] for a in status.get("addresses") or () if a["type"] == "InternalIP"), None)
+        if not port or not address:
+            raise StatusError(503, "ServiceUnavailable", f"node {node.key[1]} does not say where its logs are served")
+        query = urlencode({k: v for k, v in call.query.items() if k != "container"})
+        url = f"http://{address}:{port}/containerLogs/{call.namespace}/{call.name}/{container}?{query}"
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
+        try:
+            response = await self._session.get(url)
+        except aiohttp.ClientError as error:
+            raise StatusError(500, "InternalError", f"Internal error occurred: Get {url!r}: {error}") from None
+        if response.status != 200:  # noqa: PLR2004 - HTTP's OK
+            text = (await response.text()).strip()
+            response.release()
+            raise StatusError(response.status, "BadRequest", text or f"the node answered {response.status}")
+        return _chunks(response)
+
+    def _evict(self, call: Call, entry: Entry) -> Answer:
+        """Delete a pod unless a disruption budget forbids it."""
+        labels = entry.body["metadata"].get("labels") or {}
+        counted = entry.body.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+        for budget in self._store.entries(BUDGETS, call.namespace):
+            if not counted or not matches_selector(budget.body["spec"].get("selector"), labels):
+                continue
+            allowed = budget.body.get("status", {}).get("disruptionsAllowed", 0)
+            if allowed <= 0:
+                name = budget.key[1]
+                cause = {"reason": "DisruptionBudget", "message": f"The disruption budget {name} does not allow it now"}
+                message = "Cannot evict pod as it would violate the pod's disruption budget."
+                raise StatusError(429, "TooManyRequests", message, {"causes": [cause]}, {"Retry-After": "10"})
+            if not call.dry_run:
+                changed = budget.copy()
+                changed["status"]["disruptionsAllowed"] = allowed - 1
+                changed["status"].setdefault("disruptedPods", {})[call.name] = now()
+                self._store.put(BUDGETS, budget.key, changed, budget)
+        body = call.read() if call.body.strip() else {}
+        options = body.get("deleteOptions") or {}
+        uid = (options.get("preconditions") or {}).get("uid", "")
+        if uid and uid != entry.body["metadata"]["uid"]:
+            raise conflict("", "pods", call.name, "Precondition failed: UID")
+        self._deleter.remove(call, entry, Options(options.get("gracePeriodSeconds"), "", "", ""))
+        return Answer(201, success())
+
+    def _bind(self, call: Call, entry: Entry) -> Answer:
+        target = (call.read().get("target") or {}).get("name", "")
+        body = entry.copy()
+        if body["spec"].get("nodeName"):
+            raise conflict("", "pods", call.name, f"pod {call.name} is already assigned to node {body['spec']['nodeName']!r}")
+        body["spec"]["nodeName"] = target
+        conditions = body["status"].setdefault("conditions", [])
+        if not any(c["type"] == "PodScheduled" for c in conditions):
+            conditions.append({"type": "PodScheduled", "status": "True", "lastTransitionTime": now()})
+        self._store.put("pods", entry.key, body, entry)
+        return Answer(201, success())
+
+    def _token(self, call: Call, entry: Entry) -> Answer:
+        body = call.read() if call.body.strip() else {}
+        spec = body.get("spec") or {}
+        seconds = spec.get("expirationSeconds") or 3600
+        bound = None
+        if reference := spec.get("boundObjectRef"):
+            if reference.get("kind") not in ("Pod", "Secret"):
+                raise not_emulated(f"tokens bound to a {reference.get('kind')}")
+            plural = f"{reference['kind'].lower()}s"
+            owner = self._store.get(plural, (call.namespace, reference.get("name", "")))
+            if owner is None:
+                raise not_found("", plural, reference.get("name", ""))
+            uid = owner.body["metadata"]["uid"]
+            if reference.get("uid") and reference["uid"] != uid:
+                raise conflict("", plural, reference["name"], "the UID in the bound object reference does not match")
+            bound = Bound(reference["kind"], reference["name"], uid)
+        audiences = spec.get("audiences") or [ISSUER]
+        token = self._authenticator.issue(call.namespace, entry.body, seconds=seconds, audiences=audiences, bound=bound)
+        status = {"token": token, "expirationTimestamp": after(seconds)}
+        shown = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"}
+        metadata = {"name": call.name, "namespace": call.namespace, "creationTimestamp": now()}
+        return Answer.of({**shown, "metadata": metadata, "spec": {**spec, "audiences": audiences}, "status": status}, 201)
+
+    def _finalize(self, call: Call, entry: Entry) -> Answer:
+        """Replace a namespace's finalizers; the last one away ends it."""
+        wanted = read_object(call, call.read()).get("spec", {}).get("finalizers", [])
+        body = entry.copy()
+        body["spec"]["finalizers"] = wanted
+        updated = self._store.put("namespaces", entry.key, body, entry)
+        metadata = body["metadata"]
+        if metadata.get("deletionTimestamp") and not wanted and not metadata.get("finalizers"):
+            self._store.delete("namespaces", updated)
+        return Answer(200, wire.full(call.resource, updated))
+
+
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.content.iter_any():
+            yield chunk
+    except aiohttp.ClientError:
+        return  # the node went away; what there was has been passed on
+    finally:
+        response.close()
+
+
+def scale_of(call: Call, entry: Entry) -> Object:
+    """Return an object's Scale."""
+    body, paths = entry.body, call.resource.scale
+    metadata = body["metadata"]
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    status: Object = {"replicas": first(body, paths.get("statusReplicasPath") or ".status.replicas") or 0}
+    if call.resource.custom:
+        selector = first(body, paths["labelSelectorPath"]) if paths.get("labelSelectorPath") else None
+    else:
+        selector = selector_text(body["spec"].get("selector") or {})
+    if selector:
+        status["selector"] = selector
+    replicas = first(body, paths.get("specReplicasPath") or ".spec.replicas") or 0
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {name: metadata[name] for name in kept if name in metadata},
+        "spec": {"replicas": replicas},
+        "status": status,
+    }
+
+

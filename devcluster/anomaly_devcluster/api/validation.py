@@ -1,0 +1,219 @@
+"""What the API server refuses, kind by kind."""
+
+from collections.abc import Callable
+from typing import Any
+
+from anomaly_devcluster.api import custom
+from anomaly_devcluster.api.call import Call
+from anomaly_devcluster.api.errors import Cause
+from anomaly_devcluster.api.pods import check_pod_spec
+from anomaly_devcluster.api.selectors import matches_selector
+
+Object = dict[str, Any]
+Check = Callable[[Object, Object | None], list[Cause]]
+
+IMMUTABLE = "field is immutable"
+
+
+def validate(call: Call, body: Object, old: Object | None) -> list[Cause]:
+    """Return everything that is wrong with an object, or with its change from `old`."""
+    resource = call.resource
+    if resource.custom:
+        return custom.validate(resource, body, old)
+    causes = _required(resource.schema, body, resource.qualified)
+    check = CHECKS.get(resource.qualified)
+    return causes + (check(body, old) if check and not causes else [])
+
+
+def _required(schema: Any, body: Object, name: str) -> list[Cause]:
+    causes = [Cause.required(field) for field in schema.required if field not in body and name not in _LENIENT]
+    spec, typed = body.get("spec"), schema.properties.get("spec")
+    if isinstance(spec, dict) and typed:
+        causes += [Cause.required(f"spec.{field}") for field in typed.required if field not in spec]
+    return causes
+
+
+_LENIENT = {"events", "events.events.k8s.io"}
+
+
+def _immutable(body: Object, old: Object | None, *path: str) -> list[Cause]:
+    new_value: Any = body
+    old_value: Any = old
+    for part in path:
+        new_value = (new_value or {}).get(part)
+        old_value = (old_value or {}).get(part)
+    if old is None or new_value == old_value:
+        return []
+    return [Cause.invalid(".".join(path), new_value, IMMUTABLE)]
+
+
+def _pod(body: Object, old: Object | None) -> list[Cause]:
+    if old is None:
+        return check_pod_spec(body["spec"], "spec")
+    if _frozen_part(body["spec"]) == _frozen_part(old["spec"]):
+        return []
+    detail = (
+        "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+        "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+        "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+    )
+    return [Cause.forbidden("spec", detail)]
+
+
+def _frozen_part(spec: Object) -> Object:
+    kept = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations")}
+    for kind in ("containers", "initContainers"):
+        if kind in kept:
+            kept[kind] = [{k: v for k, v in c.items() if k != "image"} for c in kept[kind]]
+    return kept
+
+
+def _workload(body: Object, old: Object | None) -> list[Cause]:
+    spec = body["spec"]
+    template = spec.get("template") or {}
+    causes = _immutable(body, old, "spec", "selector")
+    selector = spec.get("selector") or {}
+    if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        causes.append(Cause.invalid("spec.selector", selector, "empty selector is invalid for deployment"))
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    if not matches_selector(selector, labels):
+        causes.append(Cause.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"))
+    if spec.get("replicas", 0) < 0:
+        causes.append(Cause.invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0"))
+    policy = (template.get("spec") or {}).get("restartPolicy")
+    if policy not in (None, "Always"):
+        causes.append(Cause.unsupported("spec.template.spec.restartPolicy", policy, ["Always"]))
+    return causes + check_pod_spec(template.get("spec") or {}, "spec.template.spec")
+
+
+def _job(body: Object, old: Object | None) -> list[Cause]:
+    spec = body["spec"]
+    pod = (spec.get("template") or {}).get("spec") or {}
+    if old is not None:
+        causes = _immutable(body, old, "spec", "template") + _immutable(body, old, "spec", "selector")
+        return causes + _immutable(body, old, "spec", "completions")
+    causes = check_pod_spec(pod, "spec.template.spec")
+    if pod.get("restartPolicy") not in ("Never", "OnFailure"):
+        shown = pod.get("restartPolicy")
+        causes.append(Cause.unsupported("spec.template.spec.restartPolicy", shown, ["OnFailure", "Never"]))
+    for name in ("backoffLimit", "parallelism", "completions", "ttlSecondsAfterFinished"):
+        if spec.get(name, 0) < 0:
+            causes.append(Cause.invalid(f"spec.{name}", spec[name], "must be greater than or equal to 0"))
+    return causes
+
+
+def _service(body: Object, old: Object | None) -> list[Cause]:
+    spec = body.get("spec") or {}
+    causes: list[Cause] = []
+    kind = spec.get("type", "ClusterIP")
+    if kind not in ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName"):
+        choices = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]
+        causes.append(Cause.unsupported("spec.type", kind, choices))
+    ports = spec.get("ports") or []
+    if not ports and kind != "ExternalName" and spec.get("clusterIP") != "None":
+        causes.append(Cause.required("spec.ports"))
+    names: set[str] = set()
+    for index, port in enumerate(ports):
+        at = f"spec.ports[{index}]"
+        if not 0 < port["port"] < 65536:  # noqa: PLR2004 - the range of ports
+            causes.append(Cause.invalid(f"{at}.port", port["port"], "must be between 1 and 65535, inclusive"))
+        name = port.get("name", "")
+        if not name and len(ports) > 1:
+            causes.append(Cause.required(f"{at}.name"))
+        elif name and name in names:
+            causes.append(Cause(f"{at}.name", "FieldValueDuplicate", f'Duplicate value: "{name}"'))
+        names.add(name)
+    if old and old["spec"].get("clusterIP") and spec.get("type") != "ExternalName":
+        before = old["spec"]["clusterIP"]
+        if spec.get("clusterIPs") != [before]:
+            causes.append(Cause.invalid("spec.clusterIPs[0]", spec.get("clusterIPs"), "may not change once set"))
+    return causes
+
+
+def _autoscaler(body: Object, _: Object | None) -> list[Cause]:
+    spec = body["spec"]
+    causes: list[Cause] = []
+    if spec["maxReplicas"] < 1:
+        causes.append(Cause.invalid("spec.maxReplicas", spec["maxReplicas"], "must be greater than 0"))
+    if spec.get("minReplicas", 1) < 1:
+        causes.append(Cause.invalid("spec.minReplicas", spec["minReplicas"], "must be greater than or equal to 1"))
+    if spec["maxReplicas"] < spec.get("minReplicas", 1):
+        detail = "must be greater than or equal to `minReplicas`"
+        causes.append(Cause.invalid("spec.maxReplicas", spec["maxReplicas"], detail))
+    return causes
+
+
+def _budget(body: Object, _: Object | None) -> list[Cause]:
+    spec = body.get("spec") or {}
+    if "minAvailable" in spec and "maxUnavailable" in spec:
+        return [Cause.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")]
+    return []
+
+
+def _role_binding(body: Object, old: Object | None) -> list[Cause]:
+    if old is not None and body["roleRef"] != old["roleRef"]:
+        return [Cause.invalid("roleRef", body["roleRef"], "cannot change roleRef")]
+    causes = []
+    for index, subject in enumerate(body.get("subjects") or ()):
+        at = f"subjects[{index}]"
+        if subject["kind"] not in ("ServiceAccount", "User", "Group"):
+            causes.append(Cause.unsupported(f"{at}.kind", subject["kind"], ["ServiceAccount", "User", "Group"]))
+        if subject["kind"] == "ServiceAccount" and not subject.get("namespace"):
+            causes.append(Cause.required(f"{at}.namespace"))
+    return causes
+
+
+def _role(body: Object, _: Object | None) -> list[Cause]:
+    causes = []
+    for index, rule in enumerate(body.get("rules") or ()):
+        if not rule.get("verbs"):
+            causes.append(Cause.required(f"rules[{index}].verbs", "verbs must contain at least one value"))
+        if not rule.get("resources") and not rule.get("nonResourceURLs"):
+            causes.append(Cause.required(f"rules[{index}].resources", "resource rules must supply at least one resource"))
+    return causes
+
+
+def _keyed_data(body: Object, old: Object | None) -> list[Cause]:
+    if old is not None and old.get("immutable"):
+        same = all(body.get(k) == old.get(k) for k in ("data", "binaryData", "immutable"))
+        if not same:
+            return [Cause.forbidden("data", "field is immutable when `immutable` is set")]
+    if old is not None and old.get("type") != body.get("type"):
+        return [Cause.invalid("type", body.get("type"), IMMUTABLE)]
+    size = sum(len(k) + len(v) for k, v in [*(body.get("data") or {}).items(), *(body.get("binaryData") or {}).items()])
+    if size > 1024 * 1024:
+        return [Cause("data", "FieldValueTooLong", "Too long: may not be more than 1048576 bytes")]
+    return []
+
+
+def _revision(body: Object, old: Object | None) -> list[Cause]:
+    return _immutable(body, old, "data")
+
+
+def _claim(body: Object, old: Object | None) -> list[Cause]:
+    if old is not None:
+        return []
+    causes = [] if body["spec"].get("accessModes") else [Cause.required("spec.accessModes", "at least 1 access mode is required")]
+    if not (body["spec"].get("resources") or {}).get("requests", {}).get("storage"):
+        causes.append(Cause.required("spec.resources[storage]"))
+    return causes
+
+
+CHECKS: dict[str, Check] = {
+    "pods": _pod,
+    "services": _service,
+    "configmaps": _keyed_data,
+    "secrets": _keyed_data,
+    "persistentvolumeclaims": _claim,
+    "deployments.apps": _workload,
+    "replicasets.apps": _workload,
+    "controllerrevisions.apps": _revision,
+    "jobs.batch": _job,
+    "horizontalpodautoscalers.autoscaling": _autoscaler,
+    "poddisruptionbudgets.policy": _budget,
+    "roles.rbac.authorization.k8s.io": _role,
+    "clusterroles.rbac.authorization.k8s.io": _role,
+    "rolebindings.rbac.authorization.k8s.io": _role_binding,
+    "clusterrolebindings.rbac.authorization.k8s.io": _role_binding,
+    "customresourcedefinitions.apiextensions.k8s.io": custom.check_definition,
+}

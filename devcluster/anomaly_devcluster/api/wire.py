@@ -1,0 +1,125 @@
+"""How stored objects go over the wire: with kind and version, as tables, as metadata only, alone and in lists.
+
+The store keeps objects without apiVersion and kind, because the items of a list of built-in objects have none.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from anomaly_devcluster.api import tables
+from anomaly_devcluster.api.resources import Resource
+from anomaly_devcluster.store import Entry, Event
+
+Object = dict[str, Any]
+
+_EVENT_FIELDS = {
+    "involvedObject": "regarding",
+    "message": "note",
+    "reportingComponent": "reportingController",
+    "source": "deprecatedSource",
+    "firstTimestamp": "deprecatedFirstTimestamp",
+    "lastTimestamp": "deprecatedLastTimestamp",
+    "count": "deprecatedCount",
+}
+_TO_CORE = {new: old for old, new in _EVENT_FIELDS.items()}
+
+
+def stored_form(resource: Resource, body: Object) -> Object:
+    """Translate what a client wrote into what is stored: Events of both groups are stored as core/v1 has them."""
+    if resource.stored_as == resource.qualified:
+        return body
+    return {_TO_CORE.get(name, name): value for name, value in body.items()}
+
+
+def served_form(resource: Resource, body: Object) -> Object:
+    """Translate what is stored into what a version's clients read."""
+    if resource.stored_as == resource.qualified:
+        return body
+    return {_EVENT_FIELDS.get(name, name): value for name, value in body.items()}
+
+
+def head(resource: Resource) -> bytes:
+    """Return the beginning of an object's JSON, up to its first own field."""
+    return b'{"kind":"%s","apiVersion":"%s",' % (resource.kind.encode(), resource.group_version.encode())
+
+
+def raw(resource: Resource, entry: Entry) -> bytes:
+    """Return an object's JSON without kind and version."""
+    if resource.stored_as == resource.qualified:
+        return entry.raw
+    return orjson.dumps(served_form(resource, entry.body))
+
+
+def full(resource: Resource, entry: Entry) -> bytes:
+    """Return an object's JSON."""
+    return head(resource) + raw(resource, entry)[1:]
+
+
+def as_object(resource: Resource, body: Object) -> Object:
+    """Return an object with kind and version."""
+    return {"kind": resource.kind, "apiVersion": resource.group_version, **served_form(resource, body)}
+
+
+def wanted_form(accept: str) -> str:
+    """Return `Table`, `PartialObjectMetadata`, `PartialObjectMetadataList` or nothing, as the Accept header asks."""
+    first = accept.partition(",")[0]
+    for part in first.split(";")[1:]:
+        name, _, value = part.strip().partition("=")
+        if name == "as":
+            return value
+    return ""
+
+
+def one(resource: Resource, entry: Entry, accept: str) -> bytes:
+    """Return one object in the form asked for."""
+    form = wanted_form(accept)
+    if form == "Table":
+        return orjson.dumps(tables.table(resource, [entry.body], str(entry.revision)))
+    if form == "PartialObjectMetadata":
+        return orjson.dumps(partial(entry.body))
+    return full(resource, entry)
+
+
+def partial(body: Object) -> Object:
+    """Return the metadata alone."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": body["metadata"]}
+
+
+def many(resource: Resource, entries: Iterable[Entry], metadata: Object, accept: str) -> bytes:
+    """Return a list in the form asked for."""
+    form = wanted_form(accept)
+    if form == "Table":
+        listed = tables.table(resource, [entry.body for entry in entries], metadata["resourceVersion"])
+        return orjson.dumps(listed | {"metadata": metadata})
+    if form.startswith("PartialObjectMetadata"):
+        items = [partial(entry.body) for entry in entries]
+        kind = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
+        return orjson.dumps(kind | {"metadata": metadata, "items": items})
+    body = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (
+        resource.list_kind.encode(),
+        resource.group_version.encode(),
+        orjson.dumps(metadata),
+    )
+    item = full if resource.custom else raw
+    return body + b",".join(item(resource, entry) for entry in entries) + b"]}"
+
+
+def event_line(resource: Resource, event: Event, change: str, entry: Entry) -> bytes:
+    """Return a watch event's line; watchers of the same resource share the bytes."""
+    key = (resource.group_version, change)
+    line = event.lines.get(key)
+    if line is None:
+        shown = full(resource, entry)
+        if entry.revision != event.revision:  # left the selection: what it was, at the revision of leaving
+            body = entry.copy()
+            body["metadata"]["resourceVersion"] = str(event.revision)
+            shown = orjson.dumps(as_object(resource, body))
+        line = event.lines[key] = line_of(change, shown)
+    return line
+
+
+def line_of(change: str, shown: bytes) -> bytes:
+    """Return a watch event's line."""
+    return b'{"type":"%s","object":%s}\n' % (change.encode(), shown)

@@ -1,0 +1,274 @@
+"""Create, update and patch: one path that every write takes, whatever its form."""
+
+import secrets
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from anomaly_devcluster.api import ownership, wire
+from anomaly_devcluster.api.call import Answer, Call, now
+from anomaly_devcluster.api.errors import (
+    Cause,
+    StatusError,
+    already_exists,
+    bad_request,
+    conflict,
+    invalid,
+    not_found,
+    unsupported_media_type,
+)
+from anomaly_devcluster.api.merge import json_patch, merge_patch, strategic_merge
+from anomaly_devcluster.api.objects import check_metadata, read_object
+from anomaly_devcluster.api.ownership import Managers
+from anomaly_devcluster.api.schema import apply_defaults
+from anomaly_devcluster.api.strategies import GENERATED, METADATA_WITH_STATUS, begin, complete
+from anomaly_devcluster.api.validation import validate
+from anomaly_devcluster.store import Entry, Store
+
+Object = dict[str, Any]
+Admission = Callable[[Call, str, Object | None, Object | None], None]
+"""Refuses a call's operation (CREATE, UPDATE, DELETE) on (old, new) by raising, or completes new."""
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = ("application/apply-patch+yaml", "application/apply-patch")
+_NAME_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
+
+
+class Writer:
+    """Answer writes, and change the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.mutating: list[Admission] = []
+        """Called before an object is validated."""
+        self.validating: list[Admission] = []
+        """Called last before an object is stored."""
+
+    def create(self, call: Call) -> Answer:
+        """Answer a POST."""
+        body = read_object(call, call.read())
+        entry = self.add(call, body)
+        return Answer(201, wire.one(call.resource, entry, call.accept))
+
+    def update(self, call: Call) -> Answer:
+        """Answer a PUT."""
+        body = read_object(call, call.read())
+        entry = self._present(call)
+        return Answer(200, wire.one(call.resource, self.change(call, entry, body), call.accept))
+
+    def patch(self, call: Call) -> Answer:
+        """Answer a PATCH of any of the four kinds."""
+        if call.content_type in APPLY_PATCH:
+            return self._apply(call)
+        patch, entry = call.read(), self._present(call)
+        base = wire.as_object(call.resource, entry.copy())
+        body = read_object(call, patched(call, base, patch))
+        return Answer(200, wire.one(call.resource, self.change(call, entry, body), call.accept))
+
+    def _present(self, call: Call) -> Entry:
+        entry = self._store.get(call.resource.stored_as, call.key)
+        if entry is None:
+            raise not_found(call.resource.group, call.resource.plural, call.name)
+        return entry
+
+    def _apply(self, call: Call) -> Answer:
+        resource = call.resource
+        if not call.query.get("fieldManager"):
+            cause = Cause.required("fieldManager", "is required for apply patch")
+            raise invalid("meta.k8s.io", "PatchOptions", "", [cause])
+        config = read_object(call, call.read())
+        metadata = config["metadata"]
+        if metadata.setdefault("name", call.name) != call.name:
+            raise _misnamed(metadata["name"], call.name)
+        if call.subresource == "status":
+            config = {"metadata": {"name": call.name}, "status": config.get("status", {})}
+        elif resource.has_status:
+            config.pop("status", None)
+        entry = self._store.get(resource.stored_as, call.key)
+        if entry is None:
+            if call.subresource or metadata.get("uid"):
+                raise not_found(resource.group, resource.plural, call.name)
+            body, managers = ownership.apply(call, None, config)
+            added = self.add(call, body, managers)
+            return Answer(201, wire.one(resource, added, call.accept))
+        _check_revision(call, entry, metadata)
+        body, managers = ownership.apply(call, entry.copy(), config)
+        changed = self.change(call, entry, body, managers)
+        return Answer(200, wire.one(resource, changed, call.accept))
+
+    def add(self, call: Call, body: Object, managers: Managers | None = None) -> Entry:
+        """Store a new object; with `managers` it is applied, else its fields become the caller's."""
+        resource, metadata = call.resource, body["metadata"]
+        _name(call, metadata)
+        if metadata.pop("resourceVersion", None):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        for name in ("managedFields", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+            metadata.pop(name, None)
+        metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
+        if resource.custom or resource.qualified in GENERATED:
+            metadata["generation"] = 1
+        begin_first = resource.qualified in ("namespaces", "replicasets.apps")
+        if begin_first:
+            begin(resource, body)
+        _default(call, body)
+        for admit in self.mutating:
+            admit(call, "CREATE", None, body)
+        if not begin_first:
+            begin(resource, body)
+        if existing := self._store.get(resource.stored_as, (metadata.get("namespace", ""), metadata.get("name", ""))):
+            raise already_exists(resource.group, resource.plural, existing.key[1])
+        self._check(call, body, None)
+        if managers:
+            managers.write(body)
+        else:
+            ownership.track_update(call, None, body)
+        for admit in self.validating:
+            admit(call, "CREATE", None, body)
+        return self._commit(call, body, None)
+
+    def change(self, call: Call, entry: Entry, body: Object, managers: Managers | None = None) -> Entry:
+        """Store an object in place of `entry`, or what of it the subresource may write."""
+        resource, old = call.resource, entry.body
+        metadata = body["metadata"]
+        if metadata.setdefault("name", entry.key[1]) != entry.key[1]:
+            raise _misnamed(metadata["name"], entry.key[1])
+        _check_revision(call, entry, metadata)
+        body = _restricted(call, entry, body)
+        _default(call, body)
+        for admit in self.mutating:
+            admit(call, "UPDATE", old, body)
+        if any(body.get(k) != old.get(k) for k in {*body, *old} - {"metadata", "status"}) and "generation" in old["metadata"]:
+            body["metadata"]["generation"] = old["metadata"]["generation"] + 1
+        self._check(call, body, old)
+        if managers:
+            ownership.settle(managers, body, resource.schema)
+        elif body != old:
+            ownership.track_update(call, old, body)
+        if body == old:
+            return entry
+        for admit in self.validating:
+            admit(call, "UPDATE", old, body)
+        if finished(body):
+            return entry if call.dry_run else self._store.delete(resource.stored_as, self._commit(call, body, entry))
+        return self._commit(call, body, entry)
+
+    def _check(self, call: Call, body: Object, old: Object | None) -> None:
+        resource = call.resource
+        causes = check_metadata(body, namespaced=resource.namespaced, plural=resource.plural) if old is None else []
+        causes += _check_finalizers(body, old)
+        causes += validate(call, body, old)
+        if causes:
+            raise invalid(resource.group, resource.kind, body["metadata"].get("name", ""), causes)
+
+    def _commit(self, call: Call, body: Object, expected: Entry | None) -> Entry:
+        metadata = body["metadata"]
+        key = (metadata.get("namespace", ""), metadata["name"])
+        if call.dry_run:
+            if expected:
+                metadata["resourceVersion"] = str(expected.revision)
+            return Entry(key, expected.revision if expected else 0, body, orjson.dumps(body))
+        return self._store.put(call.resource.stored_as, key, body, expected)
+
+
+def patched(call: Call, base: Object, patch: Any) -> Object:
+    """Apply a patch of the request's type.
+
+    Raises StatusError: 415 for a type that the resource does not take, 400 and 422 for what does not fit.
+    """
+    if call.content_type == JSON_PATCH:
+        return json_patch(base, patch)
+    if call.content_type not in (MERGE_PATCH, STRATEGIC_MERGE_PATCH) or (
+        call.resource.custom and call.content_type == STRATEGIC_MERGE_PATCH
+    ):
+        accepted = [JSON_PATCH, MERGE_PATCH, *([] if call.resource.custom else [STRATEGIC_MERGE_PATCH]), APPLY_PATCH[0]]
+        raise unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
+        )
+    if not isinstance(patch, dict):
+        raise bad_request("error decoding patch: expected an object")
+    if call.content_type == MERGE_PATCH:
+        merged: Object = merge_patch(base, patch)
+    else:
+        merged = strategic_merge(base, patch, call.resource.schema)
+    return merged
+
+
+def finished(body: Object) -> bool:
+    """Say whether a deletion has nothing left to wait for."""
+    metadata = body["metadata"]
+    waiting = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds") or _namespace_finalizers(body)
+    return bool(metadata.get("deletionTimestamp")) and not waiting
+
+
+def _namespace_finalizers(body: Object) -> Any:
+    spec = body.get("spec")
+    return spec.get("finalizers") if isinstance(spec, dict) and "phase" in body.get("status", {}) else None
+
+
+def _misnamed(name: str, expected: str) -> StatusError:
+    return bad_request(f"the name of the object ({name}) does not match the name on the URL ({expected})")
+
+
+def _name(call: Call, metadata: Object) -> None:
+    """Settle name and namespace of a new object."""
+    if not metadata.get("name") and (prefix := metadata.get("generateName")):
+        metadata["name"] = prefix[:58] + "".join(secrets.choice(_NAME_CHARACTERS) for _ in range(5))
+    if not call.resource.namespaced:
+        metadata.pop("namespace", None)
+    elif metadata.setdefault("namespace", call.namespace) != call.namespace:
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+
+
+def _check_revision(call: Call, entry: Entry, metadata: Object) -> None:
+    resource = call.resource
+    if (wanted := metadata.get("resourceVersion")) and wanted != str(entry.revision):
+        raise conflict(resource.group, resource.plural, entry.key[1])
+    if (uid := metadata.get("uid")) and uid != entry.body["metadata"]["uid"]:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {entry.body['metadata']['uid']}"
+        raise conflict(resource.group, resource.plural, entry.key[1], why)
+
+
+def _restricted(call: Call, entry: Entry, body: Object) -> Object:
+    """Return what the request may change of an object; the rest is as it was."""
+    resource, old = call.resource, entry.copy()
+    metadata, kept = body["metadata"], old["metadata"]
+    if call.subresource == "status":
+        old.pop("status", None)
+        body = {**old, **({"status": body["status"]} if "status" in body else {})}
+        if resource.custom or resource.qualified not in METADATA_WITH_STATUS:
+            return body
+        body["metadata"] = metadata
+    elif resource.has_status:
+        body.pop("status", None)
+        if "status" in old:
+            body["status"] = old["status"]
+    for name in ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName"):
+        metadata.pop(name, None)
+        if name in kept:
+            metadata[name] = kept[name]
+    metadata["resourceVersion"] = kept["resourceVersion"]
+    if resource.namespaced and metadata.setdefault("namespace", entry.key[0]) != entry.key[0]:
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    if "managedFields" not in metadata and "managedFields" in kept:
+        metadata["managedFields"] = kept["managedFields"]
+    return body
+
+
+def _default(call: Call, body: Object) -> None:
+    apply_defaults(body, call.resource.schema)
+    complete(call.resource, body)
+
+
+def _check_finalizers(body: Object, old: Object | None) -> list[Cause]:
+    if old is None or not old["metadata"].get("deletionTimestamp"):
+        return []
+    before = old["metadata"].get("finalizers") or []
+    new = [name for name in body["metadata"].get("finalizers") or [] if name not in before]
+    if not new:
+        return []
+    detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {new}"
+    return [Cause.forbidden("metadata.finalizers", detail)]

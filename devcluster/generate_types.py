@@ -1,0 +1,92 @@
+"""Write `anomaly_devcluster/api/types.json`: which fields the built-in kinds have, and of which type.
+
+Run by hand when the emulated version moves on: `python devcluster/generate_types.py`. The facts are read from the models
+of the official Python client, which are generated from Kubernetes' own OpenAPI document; the client is needed here only,
+never at run time. A type expression is a name, `[T` (list of T), `{T` (map of string to T); `!` marks a required field.
+"""
+
+import json
+import types
+import typing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import kubernetes.aio.client.models as models
+
+TARGET = Path(__file__).parent / "anomaly_devcluster" / "api" / "types.json"
+ROOTS = (
+    "V1Namespace V1Node V1Pod V1Service V1Endpoints V1ConfigMap V1Secret V1ServiceAccount CoreV1Event EventsV1Event "
+    "V1PersistentVolumeClaim V1PersistentVolume V1Deployment V1ReplicaSet V1ControllerRevision V1Job "
+    "V2HorizontalPodAutoscaler V1PodDisruptionBudget V1NetworkPolicy V1Lease V1EndpointSlice V1Role V1RoleBinding "
+    "V1ClusterRole V1ClusterRoleBinding V1CustomResourceDefinition V1ValidatingAdmissionPolicy "
+    "V1ValidatingAdmissionPolicyBinding V1SelfSubjectReview V1SelfSubjectAccessReview V1SubjectAccessReview "
+    "V1LocalSubjectAccessReview V1SelfSubjectRulesReview V1TokenReview AuthenticationV1TokenRequest V1Scale V1Eviction "
+    "V1Binding V1DeleteOptions"
+).split()
+SCALARS = {str: "string", int: "integer", bool: "boolean", float: "number", datetime: "time", bytes: "bytes"}
+FREE_FORM = {"V1JSONSchemaProps"}
+QUANTITIES = {  # plain strings in the client
+    ("ResourceRequirements", "limits"): "{quantity",
+    ("ResourceRequirements", "requests"): "{quantity",
+    ("VolumeResourceRequirements", "limits"): "{quantity",
+    ("VolumeResourceRequirements", "requests"): "{quantity",
+    ("EmptyDirVolumeSource", "sizeLimit"): "quantity",
+    ("MetricTarget", "averageValue"): "quantity",
+    ("MetricTarget", "value"): "quantity",
+    ("PersistentVolumeSpec", "capacity"): "{quantity",
+}
+
+
+def short(model: type) -> str:
+    """Return the type's name as Kubernetes has it, without the client's version prefix."""
+    name = model.__name__
+    for prefix in ("CoreV1", "EventsV1", "AuthenticationV1", "RbacV1", "DiscoveryV1", "V1", "V2"):
+        if name.startswith(prefix):
+            kept = "Events" if prefix == "EventsV1" else "Discovery" if prefix == "DiscoveryV1" else ""
+            return kept + name.removeprefix(prefix)
+    return name
+
+
+def expression(annotation: Any, seen: list[type]) -> str:
+    """Translate a pydantic annotation."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return expression(arguments[0], seen)
+    if origin in (typing.Union, types.UnionType):
+        kinds = {expression(a, seen) for a in arguments if a is not type(None)}
+        if kinds == {"integer", "string"}:
+            return "intOrString"
+        return "bytes" if "bytes" in kinds else "number" if "number" in kinds else kinds.pop()
+    if origin is list:
+        return "[" + expression(arguments[0], seen)
+    if origin is dict:
+        return "{" + (expression(arguments[1], seen) if arguments else "any")
+    if isinstance(annotation, type) and annotation.__name__ in FREE_FORM:
+        return "any"
+    if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
+        seen.append(annotation)
+        return short(annotation)
+    return SCALARS.get(annotation, "any")
+
+
+def main() -> None:
+    """Walk from the served kinds to every type that they hold."""
+    table: dict[str, dict[str, str]] = {}
+    queue = [getattr(models, name) for name in ROOTS]
+    while queue:
+        model = queue.pop()
+        if short(model) in table:
+            continue
+        fields = table[short(model)] = {}
+        for name, field in model.model_fields.items():
+            key = field.serialization_alias or name
+            kind = QUANTITIES.get((short(model), key)) or expression(field.annotation, queue)
+            fields[key] = kind + ("!" if field.is_required() else "")
+    table = {name: dict(sorted(fields.items())) for name, fields in sorted(table.items())}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(fields)}" for name, fields in table.items())
+    TARGET.write_text("{\n" + lines + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
