@@ -6,8 +6,9 @@ time-ordered training series are compared with the rest of it, exactly as the de
 
 1. The series is cut into folds in time. A window is compared with a systematic sample of the *other* folds, so that
    it meets, as it will in service, a reference that its own hour is not part of.
-2. Each test's statistic is brought to a scale on which its tail is about normal (`_SCALES`), and its mean and
-   deviation over the windows are taken: the tail.
+2. Each statistic is brought to a quadratic scale: t squared, the divergence behind the distance, minus the
+   logarithm of a p-value. There it is about a quadratic form of normal variables, whose tail that of a gamma
+   distribution with the same mean and variance approximates [1]: `tails` keeps these two, and the most extreme window.
 3. The threshold is the value that a healthy window exceeds with a probability derived from `falseAlarmsPerDay`: per
    check of the model, divided by the features (Bonferroni; the score is one of them), and its d-th root, as
    `consecutiveChecks` overlapping checks hold d windows without a row in common. Few windows widen it (Student's t).
@@ -19,6 +20,9 @@ drift under thresholds from the other folds.
 Several pods of a model see interleaved batches of one stream; a window of each then spans more time and its rows
 are less alike. Such a window strays less than a contiguous one of as many rows, so thresholds from contiguous windows
 hold for it (docs/drift.md has the measurements, and the case of a period equal to the interleaving's).
+
+[1] F. E. Satterthwaite: An Approximate Distribution of Estimates of Variance Components. Biometrics 2, 1946; the
+    gamma quantile by E. B. Wilson, M. M. Hilferty: The Distribution of Chi-Square. PNAS 17, 1931.
 """
 
 import math
@@ -38,7 +42,11 @@ SCORE = "score"
 FEWEST_WINDOWS = 40
 FOLDS = 5
 REFERENCE_ROWS = 2000
+STEPS = 4
+"""Places at which windows begin within half a window, so that a period of the series is met in all its phases."""
 SMALLEST_P = 1e-300
+ANDERSON_SHIFT = 1.3134
+"""What normalisation takes from the Anderson-Darling statistic: its mean in units of its standard deviation."""
 SECONDS_PER_DAY = 86400
 
 
@@ -65,13 +73,14 @@ def calibrate(  # noqa: PLR0913 - each is one known fact about the series or the
     columns = np.column_stack((series, scores)).astype(np.float64)
     if columns.shape != (len(series), len(names)):
         raise ValueError(f"series: expected shape (n, {len(features)}), got {np.shape(series)}")
-    starts = np.arange(0, len(columns) - window + 1, max(1, window // 2))
+    starts = np.arange(0, len(columns) - window + 1, max(1, window // (2 * STEPS)))
+    windows = len(starts[::STEPS])
     factors = {name: effective_sample_factor(columns[:, i]) for i, name in enumerate(names)}
     checks_per_day = rows_per_second * SECONDS_PER_DAY / (window / 2) if rows_per_second else 1000.0
     result: dict[str, Any] = {
         "window": window,
-        "windows": len(starts),
-        "calibrated": len(starts) >= FEWEST_WINDOWS,
+        "windows": windows,
+        "calibrated": windows >= FEWEST_WINDOWS,
         "falseAlarmRate": None,
         "falseAlarmsPerDay": false_alarms_per_day,
         "checksPerDay": checks_per_day,
@@ -141,7 +150,7 @@ def thresholds_for(tails: Mapping[str, Sequence[float]], level: float, tests: Ma
         if test not in tails:
             continue
         mean, deviation, extreme, windows = tails[test]
-        own = _unscale(test, max(extreme, mean + student_quantile(level, windows / 2) * deviation))
+        own = _unscale(test, max(extreme, gamma_quantile(mean, deviation, student_quantile(level, windows / 2))))
         in_force[test] = min(own, tests[test]) if test == "ks" else max(own, tests[test])
     return in_force
 
@@ -155,6 +164,14 @@ def student_quantile(level: float, size: float) -> float:
     df = max(size - 1, 4.0)
     t = z + (z**3 + z) / (4 * df) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
     return t * math.sqrt(1 + 1 / size)
+
+
+def gamma_quantile(mean: float, deviation: float, z: float) -> float:
+    """Return the quantile of a gamma distribution that stands where z stands in the normal one."""
+    if mean <= 0 or deviation <= 0:
+        return mean
+    root = deviation / (3 * mean)
+    return float(mean * max(0.0, 1 - root**2 + z * root) ** 3)
 
 
 def _observe(
@@ -191,28 +208,27 @@ def effective_size(sample: int, factor: float, series: int) -> float:
 
 
 def _tails(observed: Floats) -> dict[str, list[float]]:
-    """Return by test: mean, deviation and extreme of the scaled statistics, and their number."""
+    """Return by test: mean, deviation and extreme of the scaled statistics, and the number of windows."""
     tails: dict[str, list[float]] = {}
     for i, test in enumerate(TESTS):
         values = _scale(test, observed[:, i][np.isfinite(observed[:, i])])
         if len(values) > 1:
-            tails[test] = [float(values.mean()), float(values.std(ddof=1)), float(values.max()), len(values)]
+            tails[test] = [float(values.mean()), float(values.std(ddof=1)), float(values.max()), len(values) / STEPS]
     return tails
 
 
 def _scale(test: str, values: Floats) -> Floats:
-    """Bring statistics to a scale on which their tail is about normal; larger is more extreme."""
+    """Bring statistics to a quadratic scale; larger is more extreme."""
     if test == "ks":
-        return np.sqrt(-np.log(np.maximum(values, SMALLEST_P)))
-    if test == "anderson":
-        return np.sqrt(np.maximum(values + 2.0, 0.0))
-    return values
+        return -np.log(np.maximum(values, SMALLEST_P))
+    scaled: Floats = np.maximum(values + ANDERSON_SHIFT, 0.0) if test == "anderson" else values**2
+    return scaled
 
 
 def _unscale(test: str, value: float) -> float:
     if test == "ks":
-        return max(SMALLEST_P, math.exp(-(value**2)))
-    return value**2 - 2.0 if test == "anderson" else value
+        return max(SMALLEST_P, math.exp(-value))
+    return value - ANDERSON_SHIFT if test == "anderson" else math.sqrt(value)
 
 
 def _false_alarm_rate(
@@ -236,7 +252,8 @@ def _false_alarm_rate(
             ]
         )
         alarms += sum(
-            confirmed(counts[:, max(0, end - consecutive_checks) : end], consecutive_checks) >= min_votes
-            for end in range(1, counts.shape[1] + 1)
+            confirmed(checks[:, :end], consecutive_checks) >= min_votes
+            for checks in (counts[:, step::STEPS] for step in range(STEPS))
+            for end in range(1, checks.shape[1] + 1)
         )
     return alarms / len(folds)
