@@ -82,7 +82,7 @@ async def node(setup: Setup, listener: socket.socket) -> None:
         agent = Node(client, Informers(client, tasks), setup.folder, setup.slot, setup.backoff)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=client.access.authority)
         context.load_cert_chain(setup.folder / "pki" / "node.crt", setup.folder / "pki" / "node.key")
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_OPTIONAL
         tasks.create_task(serve(agent, listener, context))
         tasks.create_task(agent.run())
 

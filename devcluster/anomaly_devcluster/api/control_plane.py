@@ -62,6 +62,7 @@ class ControlPlane:
     def start(self, host: str, port: int, authority: str) -> None:
         """Make the objects that every cluster begins with."""
         self._address = f"{host}:{port}"
+        self._subresources.authority = authority
         bootstrap.populate(self, host, port, authority, str(self._services[1]))
 
     async def stop(self) -> None:
@@ -158,7 +159,7 @@ class ControlPlane:
 
     async def _other(self, request: web.BaseRequest, user: User, path: str) -> Answer:
         if path.startswith(_PUBLIC):
-            return Answer.of(discovery.VERSION) if path == "/version" else Answer(200, b"ok", "text/plain")
+            return Answer.of(discovery.VERSION) if path.rstrip("/") == "/version" else Answer(200, b"ok", "text/plain")
         if user is ANONYMOUS or "system:authenticated" not in user.groups:
             raise forbidden_path(user, request.method.lower(), path)
         if path.startswith("/devcluster/"):

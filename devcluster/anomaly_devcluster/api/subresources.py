@@ -1,5 +1,6 @@
 """Scale, logs, eviction, binding, tokens of service accounts, and the end of a namespace."""
 
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
@@ -34,6 +35,8 @@ class Subresources:
         self._writer = writer
         self._deleter = deleter
         self._session: aiohttp.ClientSession | None = None
+        self.authority = ""
+        """By which the certificates of nodes are verified, PEM."""
 
     async def close(self) -> None:
         """Close connections to nodes."""
@@ -100,9 +103,14 @@ class Subresources:
         if not port or not address:
             raise StatusError(503, "ServiceUnavailable", f"node {node.key[1]} does not say where its logs are served")
         query = urlencode({k: v for k, v in call.query.items() if k != "container"})
-        url = f"http://{address}:{port}/containerLogs/{call.namespace}/{call.name}/{container}?{query}"
+        url = f"https://{address}:{port}/containerLogs/{call.namespace}/{call.name}/{container}?{query}"
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
+            connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=self.authority))
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                headers={"Authorization": f"Bearer {self._authenticator.admin_token}"},
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+            )
         try:
             response = await self._session.get(url)
         except aiohttp.ClientError as error:

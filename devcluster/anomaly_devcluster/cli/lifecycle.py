@@ -24,6 +24,8 @@ from anomaly_devcluster.state import Run, UsageError
 
 _START_SECONDS = 90
 _STOP_SECONDS = 10
+_READY = "DEVCLUSTER_READY_FD"
+"""Names the descriptor that the server's address is written to once everything runs."""
 
 
 def _running(name: str) -> tuple[Path, Run]:
@@ -50,10 +52,8 @@ def up(options: argparse.Namespace) -> int:
     if place.exists():
         ended = state.clean(place)
         print(f"Cleaned up after a run of {options.name} that had ended unexpectedly ({ended} processes).")
-    place.mkdir(mode=0o700, parents=True)
-    _load(place, table)
     if options.foreground:
-        return _foreground(options)
+        return _foreground(options, place, table)
     return _background(options, place)
 
 
@@ -62,12 +62,13 @@ def _load(place: Path, table: dict[str, list[str]]) -> None:
         images.ImageTable(place / "images.json").load(name, command)
 
 
-def _foreground(options: argparse.Namespace) -> int:
+def _foreground(options: argparse.Namespace, place: Path, table: dict[str, list[str]]) -> int:
     if state.RUN_MARK not in os.environ:  # the mark must be in the environment from the first instruction on
         marked = os.environ | {state.RUN_MARK: uuid.uuid4().hex}
-        state.clean(state.folder(options.name))
         os.execve(sys.executable, [sys.executable, "-m", "anomaly_devcluster", *sys.argv[1:]], marked)  # noqa: S606
-    ready = os.environ.get("DEVCLUSTER_READY_FD")
+    place.mkdir(mode=0o700, parents=True)
+    _load(place, table)
+    ready = os.environ.pop(_READY, None)
 
     def announce(server: str) -> None:
         if ready is not None:
@@ -91,9 +92,11 @@ def _foreground(options: argparse.Namespace) -> int:
 def _background(options: argparse.Namespace, place: Path) -> int:
     started = time.monotonic()
     reader, writer = os.pipe()
-    env = os.environ | {state.RUN_MARK: uuid.uuid4().hex, "DEVCLUSTER_READY_FD": str(writer)}
+    env = os.environ | {state.RUN_MARK: uuid.uuid4().hex, _READY: str(writer)}
     command = [sys.executable, "-m", "anomaly_devcluster", "up", "--foreground", "--name", options.name]
     command += [f"--backoff-seconds={options.backoff_seconds}", f"--autoscaler-seconds={options.autoscaler_seconds}"]
+    command += [f"--image={image}" for image in options.image]
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = place.with_suffix(".log")
     with log.open("wb") as output:
         process = subprocess.Popen(

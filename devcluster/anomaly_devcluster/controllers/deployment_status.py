@@ -59,37 +59,39 @@ def _progressing(body: Object, new: Object | None, status: Object, now: float) -
         return _paused(known), None
     if new is None:
         return None, None
-    name, replica_set = body["metadata"]["name"], new["metadata"]["name"]
-    replicas, before = body["spec"].get("replicas", 1), body.get("status", {})
-    complete = (
-        status["updatedReplicas"] == replicas
-        and status["replicas"] == replicas
-        and status["availableReplicas"] == replicas
-    )
-    if complete:
-        message = f'ReplicaSet "{replica_set}" has successfully progressed.'
-        return _progress("True", "NewReplicaSetAvailable", message), None
+    name = new["metadata"]["name"]
+    if _complete(body, status):
+        return _progress("True", "NewReplicaSetAvailable", f'ReplicaSet "{name}" has successfully progressed.'), None
     if known is None or known["reason"] == "DeploymentPaused":
-        return _progress("True", "NewReplicaSetCreated", f'Created new replica set "{replica_set}"'), None
+        return _progress("True", "NewReplicaSetCreated", f'Created new replica set "{name}"'), None
+    if _moved(body.get("status", {}), status):
+        updated = _progress("True", "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.')
+        return {**updated, "lastUpdateTime": clock.render(now)}, body["spec"].get("progressDeadlineSeconds", 600)
+    return _overdue(body, known, name, now)
+
+
+def _complete(body: Object, status: Object) -> bool:
+    counts = [status[name] for name in ("updatedReplicas", "replicas", "availableReplicas")]
+    return all(count == body["spec"].get("replicas", 1) for count in counts)
+
+
+def _moved(before: Object, status: Object) -> bool:
+    """Tell whether anything went on since the last status."""
+    grown = ("updatedReplicas", "readyReplicas", "availableReplicas", "observedGeneration")
     old = before.get("replicas", 0) - before.get("updatedReplicas", 0)
-    moved = (
-        status["updatedReplicas"] > before.get("updatedReplicas", 0)
-        or status["replicas"] - status["updatedReplicas"] < old
-        or status["readyReplicas"] > before.get("readyReplicas", 0)
-        or status["availableReplicas"] > before.get("availableReplicas", 0)
-        or status["observedGeneration"] > before.get("observedGeneration", 0)
-    )
-    deadline = body["spec"].get("progressDeadlineSeconds", 600)
-    if moved:
-        updated = _progress("True", "ReplicaSetUpdated", f'ReplicaSet "{replica_set}" is progressing.')
-        return {**updated, "lastUpdateTime": clock.render(now)}, deadline
-    if known["reason"] == "ProgressDeadlineExceeded":
+    shrunk = status["replicas"] - status["updatedReplicas"] < old
+    return shrunk or any(status[name] > before.get(name, 0) for name in grown)
+
+
+def _overdue(body: Object, known: Object, name: str, now: float) -> tuple[Object | None, float | None]:
+    """Return the condition of a rollout that stands still: as it is until the deadline, then False."""
+    if known["reason"] in ("ProgressDeadlineExceeded", "NewReplicaSetAvailable"):
         return None, None
+    deadline = body["spec"].get("progressDeadlineSeconds", 600)
     left = clock.parse(known.get("lastUpdateTime", clock.render(now))) + deadline - now
-    if known["reason"] == "NewReplicaSetAvailable" or left > 0:
-        return None, max(left, 0.5) if known["reason"] != "NewReplicaSetAvailable" else None
-    message = f'ReplicaSet "{replica_set}" of Deployment "{name}" has timed out progressing.'
-    return _progress("False", "ProgressDeadlineExceeded", message), None
+    if left > 0:
+        return None, max(left, 0.5)
+    return _progress("False", "ProgressDeadlineExceeded", f'ReplicaSet "{name}" has timed out progressing.'), None
 
 
 def _progress(status: str, reason: str, message: str) -> Object:

@@ -367,9 +367,10 @@ class Container:
                 return f"command timed out: {' '.join(words)!r} timed out after {seconds:g}s"
             finally:
                 process.kill()
-            said = output.read_bytes()[:1024].decode(errors="replace").strip()
-            return None if code == 0 else said or f"exit code {code}"
         except OSError as error:
             return f"{words[0]}: {error.strerror}"
+        else:
+            said = output.read_bytes()[:1024].decode(errors="replace").strip()
+            return None if code == 0 else said or f"exit code {code}"
         finally:
             output.unlink(missing_ok=True)

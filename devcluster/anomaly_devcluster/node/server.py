@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ from anomaly_devcluster.node.pod import Pod
 if TYPE_CHECKING:
     from anomaly_devcluster.node.agent import Node
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
 _CHUNK = 65536
 _POLL_SECONDS = 0.1
 _UNSUPPORTED = ("timestamps", "sinceSeconds", "sinceTime")
@@ -27,7 +31,7 @@ _UNSUPPORTED = ("timestamps", "sinceSeconds", "sinceTime")
 
 def application(node: "Node") -> web.Application:
     """Return the node's web application."""
-    app = web.Application()
+    app = web.Application(middlewares=[_authenticated(node.client.access.token)])
     handlers = NodeServer(node)
     app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", handlers.logs)
     app.router.add_get("/stats/summary", handlers.summary)
@@ -44,6 +48,21 @@ async def serve(node: "Node", listener: socket.socket, context: ssl.SSLContext) 
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
+
+
+def _authenticated(token: str | None) -> Middleware:
+    """Let in who shows a certificate of the cluster's authority, as a kubelet does, or the administrator's token."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport else None
+        shown = request.headers.get("Authorization", "").encode()
+        if not certificate and not (token and secrets.compare_digest(shown, f"Bearer {token}".encode())):
+            return web.Response(status=401, text="Unauthorized")
+        return await handler(request)
+
+    return check
 
 
 class NodeServer:
@@ -74,7 +93,7 @@ class NodeServer:
             return web.Response(status=404, text=f"container {info['container']} of pod {info['pod']} is not here")
         previous, follow = query.get("previous") == "true", query.get("follow") == "true"
         path = container.log_file(previous=previous)
-        if not path.exists() and (previous or "waiting" in container.state):
+        if not path.exists():
             return web.Response(status=400, text=_no_log(pod, container, previous=previous))
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
@@ -109,10 +128,6 @@ async def _read(
     path: Path, container: Container, *, tail: int | None, limit: int | None, follow: bool
 ) -> AsyncIterator[bytes]:
     sent = 0
-    while not path.exists() and follow and container.process is not None and container.process.running:
-        await asyncio.sleep(_POLL_SECONDS)
-    if not path.exists():
-        return
     process = container.process
     with path.open("rb") as log:
         if tail is not None:

@@ -40,9 +40,9 @@ def conditions(
     known = {c["type"]: c for c in pod.get("status", {}).get("conditions") or []}
     wanted = [
         _condition("PodReadyToStartContainers", "True", {}),
-        _condition("Initialized", initialized, {"reason": "PodCompleted"} if finished == "Succeeded" else init),
-        _condition("Ready", ready and _gates_open(pod, known), why if not ready else {}),
-        _condition("ContainersReady", ready, why if not ready else {}),
+        _condition("Initialized", _truth(initialized), {"reason": "PodCompleted"} if finished == "Succeeded" else init),
+        _condition("Ready", _truth(ready and _gates_open(pod, known)), why if not ready else {}),
+        _condition("ContainersReady", _truth(ready), why if not ready else {}),
         _condition("PodScheduled", "True", {}),
     ]
     result = [_with_times(new, known.pop(new["type"], None), now) for new in wanted]
@@ -54,8 +54,12 @@ def _gates_open(pod: Object, known: dict[str, Object]) -> bool:
     return all(known.get(gate["conditionType"], {}).get("status") == "True" for gate in gates)
 
 
-def _condition(kind: str, holds: str | bool, why: Object) -> Object:
-    return {"type": kind, "status": "True" if holds else "False", **why}
+def _condition(kind: str, status: str, why: Object) -> Object:
+    return {"type": kind, "status": status, **why}
+
+
+def _truth(holds: bool) -> str:  # noqa: FBT001 - its only argument is a truth value
+    return "True" if holds else "False"
 
 
 def _with_times(new: Object, old: Object | None, now: str) -> Object:

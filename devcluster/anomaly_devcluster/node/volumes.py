@@ -113,7 +113,7 @@ class Volumes:
             if known["name"] == volume:
                 if "persistentVolumeClaim" in known:
                     return self._claims / str(known["persistentVolumeClaim"]["claimName"])
-                return Path(known["hostPath"]["path"]) if "hostPath" in known else self._folder / volume
+                return Path(str(known["hostPath"]["path"])) if "hostPath" in known else self._folder / volume
         raise ConfigurationError(f"volumeMounts: the pod has no volume {volume}")
 
     def table(self, container: Object) -> dict[str, str]:
