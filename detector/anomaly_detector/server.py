@@ -151,7 +151,10 @@ class DataServer:
         answer = codec.render(query, scored, contract)
         times.append(time.perf_counter())
         self._served(request, query, scored, source, tuple(times))
-        return _response(answer)
+        response = _response(answer)
+        if len(answer.body) >= GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
 
     def _served(
         self, request: web.Request, query: Query, scored: Scored, source: Source, times: tuple[float, ...]
@@ -287,7 +290,4 @@ def _response(answer: Answer, *, retry_after: bool = False) -> web.Response:
     headers["content-type"] = answer.content_type
     if retry_after:
         headers["retry-after"] = RETRY_AFTER
-    response = web.Response(body=answer.body, status=answer.status, headers=headers)
-    if len(answer.body) >= GZIP_FROM:
-        response.enable_compression()
-    return response
+    return web.Response(body=answer.body, status=answer.status, headers=headers)
