@@ -70,9 +70,8 @@ class Registry:
         prepare_mlflow()
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         mlflow.set_tracking_uri(tracking_uri)
-        mlflow.set_registry_uri(tracking_uri)
         self.uri = tracking_uri
-        self._client = mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
+        self._client = mlflow.MlflowClient(tracking_uri)
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:

@@ -103,6 +103,7 @@ class _Fitted:
     bundle: Bundle
     data: Mapping[str, Any]
     holdout: Table
+    kept_rows: int
 
 
 def train_and_register(
@@ -136,7 +137,7 @@ def train_and_register(
     return Trained(
         version=version,
         digest=logged.digest,
-        metrics=fitted.judged.metrics("holdout") | rivalry.metrics(),
+        metrics=fitted.judged.metrics("holdout") | rivalry.metrics() | _rows(fitted),
         data=fitted.data,
         calibration=fitted.bundle.calibration or {},
         verdict=rivalry.words,
@@ -204,7 +205,14 @@ def _fit(table: Table, order: Order, kept: Floats | None, on_step: Callable[[str
     on_step("calibrate")
     bundle = make_bundle(pipeline, training, order, estimator=order.recipe.estimator)
     data = {"source": table.source, **fingerprint(table)}
-    return _Fitted(pipeline=pipeline, judged=judged, bundle=bundle, data=data, holdout=holdout)
+    return _Fitted(
+        pipeline=pipeline,
+        judged=judged,
+        bundle=bundle,
+        data=data,
+        holdout=holdout,
+        kept_rows=0 if kept is None else len(kept),
+    )
 
 
 def make_bundle(model: Any, table: Table, order: Order, *, estimator: str) -> Bundle:
@@ -257,7 +265,7 @@ def _described(order: Order) -> dict[str, Any]:
 
 def _run(fitted: _Fitted, order: Order) -> Run:
     calibration = fitted.bundle.calibration or {}
-    metrics = fitted.judged.metrics("holdout") | {"training_rows": float(fitted.bundle.training_rows)}
+    metrics = fitted.judged.metrics("holdout") | _rows(fitted)
     if (rate := calibration.get("falseAlarmRate")) is not None:
         metrics["drift_false_alarm_rate"] = rate
     return Run(
@@ -273,6 +281,10 @@ def _run(fitted: _Fitted, order: Order) -> Run:
             "environment.json": surroundings(),
         },
     )
+
+
+def _rows(fitted: _Fitted) -> dict[str, float]:
+    return {"training_rows": float(fitted.bundle.training_rows), "kept_rows": float(fitted.kept_rows)}
 
 
 def _origin(order: Order) -> dict[str, str]:
