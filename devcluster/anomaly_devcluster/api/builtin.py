@@ -102,7 +102,7 @@ def _decode_object(value: dict[str, Any], schema: Schema, path: str, unknown: li
             continue
         decoded = decode(item, child, at, unknown)
         optional = name in known and name not in schema.required
-        if optional and (decoded == [] or (decoded == {} and child.additional is not None)):
+        if optional and (decoded == [] or (decoded == {} and child.additional not in (None, ANY))):
             continue
         out[name] = decoded
     return out

@@ -63,6 +63,7 @@ class ControlPlane:
         """Make the objects that every cluster begins with."""
         self._address = f"{host}:{port}"
         self._subresources.authority = authority
+        self._subresources.authority = authority
         bootstrap.populate(self, host, port, authority, str(self._services[1]))
 
     async def stop(self) -> None:

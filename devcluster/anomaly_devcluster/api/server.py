@@ -1,6 +1,7 @@
 """The API server: HTTPS in front of the emulated control plane."""
 
 import asyncio
+import base64
 import ipaddress
 import ssl
 import tempfile
@@ -12,7 +13,7 @@ import yaml
 from aiohttp import web
 
 from anomaly_devcluster.api.call import Answer
-from anomaly_devcluster.api.control_plane import ControlPlane
+from anomaly_devcluster.api.control_plane import ControlPlane, Stream
 from anomaly_devcluster.api.errors import StatusError
 from anomaly_devcluster.api.faults import Drop
 from anomaly_devcluster.certificates import Authority, Pair
@@ -33,6 +34,7 @@ class ApiServer:
         self._bind = bind
         self._port = port
         self.authority = Authority.create("devcluster")
+        """Signs the server's certificate, and may sign those of nodes and clients."""
         self.control_plane = ControlPlane(services)
         self._runner: web.ServerRunner | None = None
         self._streams: set[asyncio.Task[None]] = set()
@@ -94,8 +96,7 @@ class ApiServer:
         except StatusError as error:
             answer = Answer(error.code, orjson.dumps(error.as_object()), headers=error.headers)
         except Drop:
-            if request.transport:
-                request.transport.abort()
+            _cut(request)
             return web.Response()
         except Exception as error:  # noqa: BLE001 - a client gets an answer, and the traceback is in the server's log
             request.loop.call_exception_handler({"message": f"{request.method} {request.path_qs}", "exception": error})
@@ -106,10 +107,7 @@ class ApiServer:
             return web.Response(status=answer.code, body=answer.body, headers=headers)
         return await self._stream(request, answer)
 
-    async def _stream(self, request: web.BaseRequest, answer: "web.StreamResponse | object") -> web.StreamResponse:
-        from anomaly_devcluster.api.control_plane import Stream
-
-        assert isinstance(answer, Stream)
+    async def _stream(self, request: web.BaseRequest, answer: Stream) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": answer.content_type})
         await response.prepare(request)
         task = asyncio.current_task()
@@ -120,18 +118,20 @@ class ApiServer:
                 await response.write(chunk)
             await response.write_eof()
         except (ConnectionError, Drop):
-            if request.transport:
-                request.transport.abort()
+            _cut(request)
         finally:
             if task:
                 self._streams.discard(task)
         return response
 
 
+def _cut(request: web.BaseRequest) -> None:
+    if request.transport:
+        request.transport.abort()
+
+
 def kubeconfig(url: str, authority: str, user: dict[str, str]) -> str:
     """Return a kubeconfig with one cluster and one user, as YAML."""
-    import base64
-
     cluster = {"server": url, "certificate-authority-data": base64.b64encode(authority.encode()).decode()}
     document = {
         "apiVersion": "v1",

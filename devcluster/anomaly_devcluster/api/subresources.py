@@ -1,6 +1,7 @@
 """Scale, logs, eviction, binding, tokens of service accounts, and the end of a namespace."""
 
 import ssl
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
@@ -35,6 +36,8 @@ class Subresources:
         self._writer = writer
         self._deleter = deleter
         self._session: aiohttp.ClientSession | None = None
+        self.authority = ""
+        """PEM of who signs the certificates of nodes."""
         self.authority = ""
         """By which the certificates of nodes are verified, PEM."""
 
