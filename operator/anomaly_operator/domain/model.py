@@ -12,15 +12,12 @@ answer that this process got for its own writes; put the answers of writes into 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 from anomaly_detector.report import Report, Role
 from anomaly_operator.domain.actions import Action
 from anomaly_operator.domain.records import Color, Decision, Status
 from anomaly_operator.domain.spec import Spec
-
-EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,16 +216,16 @@ class Observed:
     status: Status = field(default_factory=Status)
     service: UsersService | None = None
     """None if there is none (or, after a failed read, never: then do not plan at all)."""
-    tracks: Mapping[Color, Track] = EMPTY
-    revisions: Mapping[str, Revision] = EMPTY
+    tracks: Mapping[Color, Track] = field(default_factory=dict)
+    revisions: Mapping[str, Revision] = field(default_factory=dict)
     """By `Revision.name`."""
-    children: Mapping[tuple[str, str], Child] = EMPTY
+    children: Mapping[tuple[str, str], Child] = field(default_factory=dict)
     """By (kind, name): every object in the namespace with a name that a child of ours may have, whoever owns it."""
-    applied: Mapping[tuple[str, str], tuple[str, str]] = EMPTY
+    applied: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """Volatile: (spec hash, fingerprint) of a child right after this process last applied it, by (kind, name)."""
-    smoke_tests: Mapping[str, ReplayResult] = EMPTY
+    smoke_tests: Mapping[str, ReplayResult] = field(default_factory=dict)
     """Volatile: newest result of a smoke test, by pod UID."""
-    replays: Mapping[str, ReplayResult] = EMPTY
+    replays: Mapping[str, ReplayResult] = field(default_factory=dict)
     """Volatile: newest result of a replay for thin traffic, by pod UID; forgotten when the candidate changes."""
     jobs: tuple[Job, ...] = ()
     policy_in_place: bool = True
