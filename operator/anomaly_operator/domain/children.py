@@ -1,6 +1,6 @@
 """The children that do not depend on the step of a rollout, and when one has to be applied again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from anomaly_operator.domain import names, reasons
@@ -30,16 +30,15 @@ def needs_apply(s: Situation, manifest: Mapping[str, Any]) -> bool:
     return child.spec_hash != wanted or s.observed.applied.get(key) != (wanted, child.fingerprint)
 
 
-def upkeep(s: Situation) -> Iterator[Action]:
-    """Make, repair and remove what stands beside the Deployments."""
-    for manifest in wanted(s):
+def apply(s: Situation, manifests: Iterable[Json]) -> Iterator[Action]:
+    """Make and repair children."""
+    for manifest in manifests:
         if needs_apply(s, manifest):
             yield ApplyChild(manifest=manifest)
-    yield from _not_wanted(s)
 
 
-def wanted(s: Situation) -> Iterator[Json]:
-    """Return the manifests that shall exist: what pods need first."""
+def needed_by_pods(s: Situation) -> Iterator[Json]:
+    """Return the manifests without which pods cannot do their work."""
     observed, spec = s.observed, s.spec
     yield access.service_account(observed)
     yield config.config_map(observed, spec, s.desired.settings)
@@ -49,13 +48,18 @@ def wanted(s: Situation) -> Iterator[Json]:
         yield services.color_service(observed, color)
     previewed = s.memory.candidate or s.memory.standby
     yield services.preview_service(observed, previewed.color if previewed else None)
-    if spec.network_policy.enabled:
-        yield access.network_policy(observed, spec)
+
+
+def others(s: Situation) -> Iterator[Json]:
+    """Return the manifests of everything else: if one is refused, nothing else waits for it."""
+    observed, spec = s.observed, s.spec
+    if spec.autoscaling is not None and s.active is not None:
+        yield workloads.autoscaler(observed, spec.autoscaling, s.active.color)
     if spec.pod_disruption_budget.enabled:
         for color in COLORS:
             yield workloads.disruption_budget(observed, color)
-    if spec.autoscaling is not None and s.active is not None:
-        yield workloads.autoscaler(observed, spec.autoscaling, s.active.color)
+    if spec.network_policy.enabled:
+        yield access.network_policy(observed, spec)
 
 
 def record_revision(s: Situation, revision: Revision) -> CreateRevision:
@@ -71,7 +75,7 @@ def policy_is_missing(s: Situation) -> bool:
 def obstacle(s: Situation) -> Obstacle | None:
     """Return why children cannot be as they should be: somebody else's objects, or a missing policy."""
     model, uid = s.observed.name, s.observed.uid
-    ours = {(m["kind"], m["metadata"]["name"]) for m in wanted(s)}
+    ours = {(m["kind"], m["metadata"]["name"]) for m in (*needed_by_pods(s), *others(s))}
     ours |= {("Service", model), *(("Deployment", names.track(model, color)) for color in COLORS)}
     taken = sorted(key for key in ours if key in s.observed.children and s.observed.children[key].owner_uid != uid)
     if taken:
@@ -87,7 +91,8 @@ def obstacle(s: Situation) -> Obstacle | None:
     return None
 
 
-def _not_wanted(s: Situation) -> Iterator[Delete]:
+def not_wanted(s: Situation) -> Iterator[Delete]:
+    """Remove what spec has turned off, and revisions that nothing refers to any more."""
     model, spec = s.observed.name, s.spec
     if spec.autoscaling is None:
         yield from _delete(s, AUTOSCALER, names.detector(model))

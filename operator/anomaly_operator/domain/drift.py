@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from anomaly_detector.report import Report
-from anomaly_operator.domain import evidence
+from anomaly_operator.domain import evidence, history
 from anomaly_operator.domain.model import Pod
 from anomaly_operator.domain.records import DriftEpisode, Evidence, Status
-from anomaly_operator.domain.situation import Situation
+from anomaly_operator.domain.situation import Situation, placed
 from anomaly_operator.domain.spec_gates import DriftGate, Gates
 from anomaly_operator.domain.times import parse_time
 
@@ -86,10 +86,10 @@ def review(s: Situation) -> Status:
     reading, episode = of_active(s), memory.drift
     if episode is not None and episode.revision != s.active.revision:
         episode = None
-    if reading.is_breach:
-        episode = _judged(s, episode or _begun(s, reading), gate)
-        return replace(memory, drift=replace(episode, cleared_since=None))
-    return replace(memory, drift=_quiet(s, episode, reading, gate))
+    if not reading.is_breach:
+        return replace(memory, drift=_quiet(s, episode, reading, gate))
+    episode = _judged(s, episode or _begun(s, reading), gate)
+    return _making_room(s, replace(memory, drift=replace(episode, cleared_since=None)))
 
 
 def verdict_to_roll_back(s: Situation) -> Evidence | None:
@@ -120,6 +120,19 @@ def _why_control_says_so(s: Situation, gate: DriftGate) -> str | None:
 def needs_control(status: Status) -> bool:
     """Return whether the idle color is needed as yardstick."""
     return status.drift is not None and status.drift.verdict == "Pending"
+
+
+def _making_room(s: Situation, memory: Status) -> Status:
+    """Give the idle color to the control while it is needed; a candidate that stands there has to wait."""
+    if not needs_control(memory) or memory.drift is None:
+        return memory
+    control = s.observed.revisions.get(memory.drift.control or "")
+    if control is None:
+        return memory
+    standby = memory.standby
+    if standby is None or standby.revision != control.name:
+        standby = history.track_at(placed(s.idle_color, control), s.now)
+    return replace(memory, candidate=None, trial=None, standby=standby)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

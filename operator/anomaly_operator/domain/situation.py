@@ -89,6 +89,12 @@ class Situation:
         """Return the active revision's pods."""
         return self.pods(self.active.color, self.active.revision) if self.active else ()
 
+    def revision(self, name: str) -> Revision | None:
+        """Return a revision as recorded, or as it is about to be."""
+        if name in self.observed.revisions:
+            return self.observed.revisions[name]
+        return self.wanted if isinstance(self.wanted, Revision) and self.wanted.name == name else None
+
     def is_quarantined(self, revision: str) -> bool:
         """Return whether a revision must not get users."""
         return any(entry.revision == revision for entry in self.memory.quarantine)

@@ -28,3 +28,5 @@ class Step:
     """Further actions, after status is written."""
     urgent: bool = False
     """Whether capacity is needed before status can be written."""
+    passes: bool = False
+    """Nothing but memory to hand on: the next stage goes on at once."""

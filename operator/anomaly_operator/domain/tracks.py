@@ -93,8 +93,6 @@ def _idle_placement(s: Situation) -> Placement | None:
         return Placement(revision=memory.retreat.revision, replicas=size)
     if memory.candidate is not None:
         return Placement(revision=memory.candidate.revision, replicas=candidate_size(s))
-    if drift.needs_control(memory) and memory.drift is not None and memory.drift.control is not None:
-        return Placement(revision=memory.drift.control, replicas=size)
     if memory.standby is not None:
         return Placement(revision=memory.standby.revision, replicas=size)
     return None if _lingers(s) else Placement(revision=None, replicas=0)
@@ -119,7 +117,7 @@ def _towards(s: Situation, color: Color, wanted: Placement) -> Iterator[Action]:
         if deployment is not None and deployment.replicas != wanted.replicas:
             yield Scale(deployment=name, color=color, replicas=wanted.replicas)
         return
-    revision = s.observed.revisions.get(wanted.revision)
+    revision = s.revision(wanted.revision)
     active = s.active is not None and color == s.active.color
     if deployment is not None and deployment.revision != wanted.revision and not active:
         if deployment.replicas > 0:

@@ -1,0 +1,105 @@
+"""Kubernetes Events and published decisions: what has just happened, in the past tense, once each."""
+
+import hashlib
+from collections.abc import Iterator
+
+from anomaly_operator.domain import guard, reasons, rollback
+from anomaly_operator.domain.actions import Action, EmitEvent, PublishDecision
+from anomaly_operator.domain.model import Malformed
+from anomaly_operator.domain.records import HistoryEntry, Status
+from anomaly_operator.domain.situation import Situation
+
+_WORDS = {
+    "Promoted": "Version {0.version} was promoted: {0.message}",
+    "RolledBack": "Version {0.version} was rolled back to {0.active_version}: {0.message}",
+    "Aborted": "Version {0.version} was rejected before users saw it: {0.message}",
+    "Restored": "The users' Service was restored to version {0.version}",
+}
+
+
+def happened(s: Situation, before: Status) -> Iterator[Action]:
+    """Tell people what is new in the memory, compared to the status that was read."""
+    known = {entry.hash for entry in before.history}
+    for entry in reversed(s.memory.history):
+        if entry.hash not in known:
+            yield _about(entry)
+            yield PublishDecision(entry=entry)
+    yield from _answered(s, before)
+    yield from _dead_end(s)
+    yield from _warned(s)
+    yield from _malformed(s)
+
+
+def selector_restored(s: Situation, found: str) -> EmitEvent:
+    """Tell that somebody had changed the selector of the users' Service."""
+    return EmitEvent(
+        type="Warning",
+        reason=reasons.SELECTOR_RESTORED,
+        message=f"The users' Service selected {found}, against the decision on it; it was restored",
+        key=f"selector/{found}/{s.observed.service.resource_version if s.observed.service else ''}",
+        action="Restore",
+    )
+
+
+def _about(entry: HistoryEntry) -> EmitEvent:
+    bad = entry.outcome in ("RolledBack", "Aborted")
+    return EmitEvent(
+        type="Warning" if bad else "Normal",
+        reason=entry.outcome if entry.outcome != "Promoted" else entry.reason,
+        message=_WORDS[entry.outcome].format(entry),
+        key=f"history/{entry.hash}",
+        action=entry.outcome,
+    )
+
+
+def _answered(s: Situation, before: Status) -> Iterator[EmitEvent]:
+    answer = s.memory.last_command
+    if answer is None or (before.last_command is not None and before.last_command.id == answer.id):
+        return
+    accepted = answer.outcome == "Accepted"
+    by = f" by {answer.by}" if answer.by else ""
+    yield EmitEvent(
+        type="Normal" if accepted else "Warning",
+        reason=reasons.COMMAND_ACCEPTED if accepted else reasons.COMMAND_REFUSED,
+        message=f"The command {answer.verb}{by} was {answer.outcome.lower()}: {answer.message}",
+        key=f"command/{answer.id}",
+        action=answer.verb.capitalize() or "Command",
+    )
+
+
+def _dead_end(s: Situation) -> Iterator[EmitEvent]:
+    found = rollback.dead_end(s)
+    if found is None or s.active is None:
+        return
+    reason, breach = found
+    words = f"Version {s.active.version} is in breach and was not rolled back ({reason}): {breach.message}"
+    key = f"breach/{s.epoch}/{reason}/{breach.reason}"
+    yield EmitEvent(type="Warning", reason=reason, message=words, key=key, action="Guard")
+
+
+def _warned(s: Situation) -> Iterator[EmitEvent]:
+    for verdict in guard.warnings(s):
+        words = f"Version {s.active.version if s.active else '?'}: {verdict.evidence.text}"
+        key = f"gate/{s.epoch}/{verdict.reason}"
+        yield EmitEvent(type="Warning", reason=verdict.reason, message=words, key=key, action="Guard")
+
+
+def _malformed(s: Situation) -> Iterator[EmitEvent]:
+    for problem in s.observed.malformed:
+        yield _unreadable(problem, "AnomalyModel", None)
+    for track in s.observed.tracks.values():
+        for pod in track.pods:
+            for problem in pod.malformed:
+                yield _unreadable(problem, pod.uid, pod.name)
+
+
+def _unreadable(problem: Malformed, owner: str, pod: str | None) -> EmitEvent:
+    digest = hashlib.sha256(problem.problem.encode()).hexdigest()[:12]
+    return EmitEvent(
+        type="Warning",
+        reason=reasons.MALFORMED_ANNOTATION,
+        message=f"The annotation {problem.key} was ignored: {problem.problem}",
+        key=f"malformed/{owner}/{problem.key}/{digest}",
+        action="Observe",
+        pod=pod,
+    )

@@ -1,0 +1,334 @@
+"""The way of a candidate: chosen, deployed, smoke-tested, analysed on shadow traffic, promoted.
+
+Each stage says what it is at work on, or None when its facts hold and the next one may go on.
+"""
+
+from dataclasses import replace
+
+from anomaly_operator.domain import analysis, children, drift, history, quarantine, reasons, tracks
+from anomaly_operator.domain.actions import Replay, SwitchTraffic
+from anomaly_operator.domain.gates import failure
+from anomaly_operator.domain.manifests.services import users_service
+from anomaly_operator.domain.model import Pod, Revision
+from anomaly_operator.domain.records import Decision, Evidence, Status, Trial, Who
+from anomaly_operator.domain.revisions import Obstacle
+from anomaly_operator.domain.situation import Situation, placed
+from anomaly_operator.domain.step import Step
+
+SMOKE_RETRY_SECONDS = 2.0
+
+
+def resolve(s: Situation) -> Step | None:
+    """Say why there is nothing to roll out; go on when there is."""
+    if s.memory.candidate is not None:
+        return None
+    wanted = s.wanted
+    if isinstance(wanted, Obstacle):
+        return _nothing_known(s, wanted)
+    if s.is_quarantined(wanted.name):
+        return _rejected(s, wanted)
+    if s.active is not None and wanted.name == s.active.revision:
+        return _serving(s)
+    return None
+
+
+def deploy(s: Situation) -> Step | None:
+    """Choose the candidate and wait until every pod of it is ready."""
+    candidate = s.memory.candidate
+    if candidate is None:
+        return _waits_for_its_turn(s) or _chosen(s)
+    pods = s.pods(candidate.color, candidate.revision)
+    refusal = next((pod.refusal for pod in pods if pod.refusal), None)
+    if refusal is not None:
+        words = f"version {candidate.version} cannot be served: {refusal}"
+        return _abort(s, reasons.MODEL_REFUSED, words)
+    if _past_deploy(s) or _every_pod_is_ready(s):
+        return None if candidate.digest else _pinning(s)
+    return _not_ready(s, candidate.since)
+
+
+def smoke_test(s: Situation) -> Step | None:
+    """Send reference rows to every candidate pod by its own address, and judge them."""
+    candidate, trial = s.memory.candidate, s.memory.trial
+    if candidate is None or trial is None or trial.smoke_tested_at is not None:
+        return None
+    spec = s.spec.blue_green.pre_promotion_analysis.smoke_test
+    pods = s.ready(candidate.color, candidate.revision)
+    missing = tuple(pod for pod in pods if _needs_smoke_test(s, pod))
+    results = [s.observed.smoke_tests[pod.uid] for pod in pods if pod.uid in s.observed.smoke_tests]
+    done = [result for result in results if result.done and result.error is None]
+    verdicts = analysis.smoke_verdicts(s, done)
+    failed = failure(verdicts)
+    if failed is not None:
+        return _abort(s, failed.reason, f"smoke test: {failed.evidence.text}", (failed.evidence,))
+    if pods and len(done) == len(pods):
+        return None
+    step = _progress(s, "SmokeTest", reasons.SMOKE_TESTING, f"smoke-testing version {candidate.version}")
+    errors = sorted({result.error for result in results if result.error})
+    if errors and s.is_past(candidate.since + s.spec.progress_deadline_seconds):
+        words = f"version {candidate.version} cannot be smoke-tested: {errors[0]}"
+        step = replace(step, stalled=True, phase="Degraded", reason=reasons.CANDIDATE_NOT_READY, message=words)
+    if not missing:
+        return step
+    rows = tuple((pod.name, pod.uid, pod.ip) for pod in missing)
+    return replace(
+        step, actions=(Replay(purpose="smoke", pods=rows, reference=None, rows=spec.rows, timeout=spec.timeout),)
+    )
+
+
+def analyse(s: Situation) -> Step | None:
+    """Judge the candidate on copies of what users ask, for as long as it is one."""
+    candidate, trial = s.memory.candidate, s.memory.trial
+    if candidate is None or trial is None:
+        return None
+    trial = replace(trial, smoke_tested_at=trial.smoke_tested_at or s.now)
+    if s.active is None:
+        return _remembering(s, replace(trial, passed_at=trial.passed_at or s.now, evidence=analysis.smoke_evidence(s)))
+    trial = replace(trial, analysis_started_at=trial.analysis_started_at or s.now)
+    s = s.remembering(replace(s.memory, trial=trial))
+    failed = analysis.failed(s)
+    if failed is not None:
+        return _abort(s, failed.reason, f"analysis: {failed.evidence.text}", (failed.evidence,))
+    if trial.passed_at is not None:
+        return _remembering(s, trial)
+    judged = analysis.judge(s)
+    if judged.passed:
+        return _remembering(s, replace(trial, passed_at=s.now, evidence=judged.evidence))
+    step = _progress(s, "Analyse", judged.reason, judged.message)
+    return replace(step, phase="Paused" if judged.paused else "Progressing", actions=judged.actions)
+
+
+def await_promotion(s: Situation) -> Step | None:
+    """Wait for a person, a delay, or the end of a pause."""
+    candidate, trial = s.memory.candidate, s.memory.trial
+    if candidate is None or trial is None:
+        return None
+    version, spec = candidate.version, s.spec
+    if s.paused:
+        words = f"version {version} passed and waits: paused"
+        return replace(_progress(s, "AwaitPromotion", reasons.PAUSED, words), phase="Paused")
+    if s.active is None or trial.promoted_by is not None:
+        return None
+    by_hand = not spec.blue_green.auto_promotion_enabled or (trial.retrained and not spec.retraining.auto_promotion)
+    if by_hand:
+        words = f"version {version} passed and waits for `kubectl anomaly promote {s.observed.name}`"
+        return replace(_progress(s, "AwaitPromotion", reasons.AWAITING_PROMOTION, words), phase="Paused")
+    delay = spec.blue_green.auto_promotion_seconds
+    if not s.is_past((trial.passed_at or s.now) + delay):
+        words = f"version {version} passed and is promoted {delay} s later"
+        return _progress(s, "AwaitPromotion", reasons.AWAITING_PROMOTION, words)
+    return None
+
+
+def switch(s: Situation) -> Step | None:
+    """Give users the candidate, once it has the capacity: selector and decision in one write."""
+    candidate, trial = s.memory.candidate, s.memory.trial
+    if candidate is None or trial is None:
+        return None
+    revision = s.observed.revisions.get(candidate.revision)
+    if revision is None or s.observed.service is None or not _has_the_capacity(s):
+        return _not_ready(s, trial.passed_at or s.now, name="Switch", reason=reasons.WAITING_FOR_CAPACITY)
+    first = s.active is None
+    decision = Decision(
+        revision=candidate.revision,
+        to=placed(candidate.color, revision),
+        source=s.active,
+        outcome="Promoted",
+        reason=reasons.DEPLOYED if first else reasons.PROMOTED,
+        message=f"version {candidate.version} passed " + ("the smoke test" if first else "the analysis"),
+        evidence=trial.evidence,
+        who=trial.promoted_by or trial.who,
+        time=s.now,
+        started_at=candidate.since,
+        epoch=s.next_epoch(),
+    )
+    memory = history.complete(s.memory, decision, s.spec.revision_history_limit)
+    return replace(
+        _serving(s.remembering(memory)),
+        message=f"version {candidate.version} serves users",
+        traffic=SwitchTraffic(
+            manifest=users_service(s.observed, s.spec.service, decision),
+            resource_version=s.observed.service.resource_version,
+            rollback=False,
+        ),
+        decision=decision,
+    )
+
+
+def supersede(s: Situation) -> Status:
+    """Return the memory without a candidate that is wanted no longer: the registry or spec points elsewhere."""
+    candidate = s.memory.candidate
+    if candidate is None or not isinstance(s.wanted, Revision) or s.wanted.name == candidate.revision:
+        return s.memory
+    return replace(s.memory, candidate=None, trial=None)
+
+
+def _nothing_known(s: Situation, obstacle: Obstacle) -> Step:
+    before = s.observed.status
+    if s.active is not None and not obstacle.stalled:
+        was_ready = any(c.type == "Ready" and c.status == "True" for c in before.conditions)
+        keep = before.message or f"version {s.active.version} serves users"
+        return Step(
+            name=before.step or "Guard",
+            phase=before.phase,
+            reason=next((c.reason for c in before.conditions if c.type == "Ready"), obstacle.reason),
+            message=keep,
+            memory=s.memory,
+            ready=was_ready,
+            stalled=any(c.type == "Stalled" and c.status == "True" for c in before.conditions),
+        )
+    return Step(
+        name="Resolve",
+        phase="Degraded" if obstacle.stalled else "Progressing",
+        reason=obstacle.reason,
+        message=obstacle.message,
+        memory=s.memory,
+        stalled=obstacle.stalled,
+    )
+
+
+def _rejected(s: Situation, wanted: Revision) -> Step:
+    """Report a quarantined revision that the registry still points at; it is not deployed again."""
+    entry = next(q for q in s.memory.quarantine if q.revision == wanted.name)
+    newest = next((e for e in s.memory.history if e.revision == wanted.name), None)
+    rolled_back = newest is not None and newest.outcome == "RolledBack"
+    what = "rolled back" if rolled_back else "rejected"
+    serving = f"version {s.active.version} serves users" if s.active else "no version serves users"
+    return Step(
+        name="RollBack" if rolled_back else "Abort",
+        phase="Degraded",
+        reason=reasons.ROLLED_BACK if rolled_back else reasons.ABORTED,
+        message=f"version {wanted.version} was {what} ({entry.reason}: {entry.message}); {serving}",
+        memory=s.memory,
+        stalled=True,
+    )
+
+
+def _serving(s: Situation) -> Step:
+    version = s.memory.active.version if s.memory.active else s.active.version if s.active else "?"
+    paused = "; paused" if s.paused else ""
+    return Step(
+        name="Guard",
+        phase="Paused" if s.paused else "Healthy",
+        reason=reasons.SERVING,
+        message=f"version {version} serves users{paused}",
+        memory=s.memory,
+        ready=True,
+    )
+
+
+def _waits_for_its_turn(s: Situation) -> Step | None:
+    """Say why the wanted revision cannot become the candidate yet."""
+    wanted = s.wanted
+    if isinstance(wanted, Obstacle):
+        return _nothing_known(s, wanted)
+    version, obstacle = wanted.version, children.obstacle(s)
+    if obstacle is not None:
+        return _nothing_known(s, replace(obstacle, message=f"version {version} waits: {obstacle.message}"))
+    if s.paused:
+        return replace(_progress(s, "Resolve", reasons.PAUSED, f"version {version} waits: paused"), phase="Paused")
+    return _waits_for_the_active(s, version)
+
+
+def _waits_for_the_active(s: Situation, version: str) -> Step | None:
+    """Say what the active revision, or its drift, still needs the other color for."""
+    if drift.needs_control(s.memory):
+        words = f"version {version} waits until it is known whether the drift is the active revision's fault"
+        return _progress(s, "Resolve", reasons.COMPARING, words)
+    if s.active is None or not s.ready(s.active.color, s.active.revision):
+        return None
+    since = s.memory.active.since if s.memory.active else s.now
+    guarded = s.is_past(since + s.spec.blue_green.pre_promotion_analysis.duration)
+    if guarded and not tracks.loser_is_draining(s):
+        return None
+    words = f"version {version} waits until version {s.active.version} has been guarded for a while"
+    return _progress(s, "Resolve", reasons.WAITING_FOR_GUARD, words)
+
+
+def _chosen(s: Situation) -> Step:
+    wanted = s.wanted
+    if isinstance(wanted, Obstacle):
+        return _nothing_known(s, wanted)
+    moved = s.active is None or wanted.version != s.active.version
+    memory = replace(
+        s.memory,
+        candidate=history.track_at(placed(s.idle_color, wanted), s.now),
+        trial=Trial(revision=wanted.name, who=Who(source="alias" if moved else "spec"), retrained=wanted.retrained),
+        standby=None,
+    )
+    return _not_ready(s.remembering(memory), s.now)
+
+
+def _abort(s: Situation, reason: str, words: str, evidence: tuple[Evidence, ...] = ()) -> Step:
+    memory = quarantine.abort(s, reason, words, evidence)
+    version = s.memory.candidate.version if s.memory.candidate else "?"
+    serving = f"version {s.active.version} serves users" if s.active else "no version serves users"
+    return Step(
+        name="Abort",
+        phase="Degraded",
+        reason=reasons.ABORTED,
+        message=f"version {version} was rejected ({reason}: {words}); {serving}",
+        memory=memory,
+        stalled=True,
+    )
+
+
+def _not_ready(s: Situation, since: float, *, name: str = "Deploy", reason: str = reasons.DEPLOYING) -> Step:
+    """Wait for the candidate's pods; after the deadline say what ails them, and go on waiting: nobody is to blame."""
+    candidate = s.memory.candidate
+    version = candidate.version if candidate else "?"
+    step = _progress(s, name, reason, f"version {version} waits for {tracks.candidate_size(s)} ready pods")
+    if not s.is_past(since + s.spec.progress_deadline_seconds) or candidate is None:
+        return step
+    troubles = sorted({pod.trouble for pod in s.pods(candidate.color, candidate.revision) if pod.trouble})
+    words = f"version {version} is not ready after {s.spec.progress_deadline_seconds} s: " + (
+        troubles[0] if troubles else "its pods give no reason"
+    )
+    return replace(step, phase="Degraded", stalled=True, reason=reasons.CANDIDATE_NOT_READY, message=words)
+
+
+def _pinning(s: Situation) -> Step:
+    words = "waits for the digest that the first pod computes"
+    return _progress(s, "Deploy", reasons.DEPLOYING, words)
+
+
+def _past_deploy(s: Situation) -> bool:
+    trial = s.memory.trial
+    return trial is not None and trial.smoke_tested_at is not None
+
+
+def _every_pod_is_ready(s: Situation) -> bool:
+    candidate = s.memory.candidate
+    if candidate is None:
+        return False
+    deployment = s.track(candidate.color).deployment
+    size = tracks.candidate_size(s)
+    ready = len(s.ready(candidate.color, candidate.revision))
+    return deployment is not None and deployment.revision == candidate.revision and ready >= size
+
+
+def _has_the_capacity(s: Situation) -> bool:
+    """Return whether the candidate alone stands on its color, with as many ready pods as it relieves, or more."""
+    candidate = s.memory.candidate
+    if candidate is None or not _every_pod_is_ready(s):
+        return False
+    strangers = [p for p in s.track(candidate.color).pods if p.revision != candidate.revision and not p.terminating]
+    relieved = [p for p in s.track(s.active.color).pods if p.ready and not p.terminating] if s.active else []
+    ready = len(s.ready(candidate.color, candidate.revision))
+    return not strangers and ready >= max(len(relieved), s.full_size)
+
+
+def _needs_smoke_test(s: Situation, pod: Pod) -> bool:
+    result = s.observed.smoke_tests.get(pod.uid)
+    if result is None:
+        return bool(pod.ip)
+    return result.done and result.error is not None and s.is_past(result.at + SMOKE_RETRY_SECONDS)
+
+
+def _progress(s: Situation, name: str, reason: str, message: str) -> Step:
+    return Step(name=name, phase="Progressing", reason=reason, message=message, memory=s.memory)
+
+
+def _remembering(s: Situation, trial: Trial) -> Step:
+    """Go on with the trial one stage further; see `plan`."""
+    return Step(name="", phase="Progressing", reason="", message="", memory=replace(s.memory, trial=trial), passes=True)
