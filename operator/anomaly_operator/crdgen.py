@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from anomaly_operator.crdstatus import STATUS_SCHEMA
+from anomaly_operator.crdstatus import status_schema
 from anomaly_operator.domain.fields import (
     DURATION_PATTERN,
     INT_OR_PERCENT_PATTERN,
@@ -55,8 +55,8 @@ _COLUMNS: tuple[tuple[str, str, str, str, int], ...] = (
     ("Active", "string", ".status.active.color", "Color that serves users", 0),
     ("Version", "string", ".status.active.version", "Version that serves users", 0),
     ("Candidate", "string", ".status.candidate.version", "Version on its way", 0),
-    ("Drift", "string", ".status.lastReport.drift", "Share of drift votes", 0),
-    ("Error-Rate", "string", ".status.lastReport.errorRate", "Share of failed requests", 0),
+    ("Drift", "number", ".status.lastReport.driftConfidence", "Share of drift votes", 0),
+    ("Error-Rate", "number", ".status.lastReport.errorRate", "Share of failed requests", 0),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the wanted revision is active", 0),
     ("Age", "date", ".metadata.creationTimestamp", "Age", 0),
     ("Step", "string", ".status.step", "Step of the rollout", 1),
@@ -174,7 +174,7 @@ def _root_schema() -> dict[str, Any]:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": {"description": "What is wanted.", **object_schema(Spec)},
-            "status": STATUS_SCHEMA,
+            "status": status_schema(),
         },
         "x-kubernetes-validations": [
             {

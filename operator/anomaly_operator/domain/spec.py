@@ -325,6 +325,7 @@ def _merge_phase_gates(spec: dict[str, Any]) -> dict[str, frozenset[str]]:
         blue_green = spec["blueGreen"] = {}
     if not isinstance(common, dict) or not isinstance(blue_green, dict):
         return {}  # parse() says what is wrong
+    parse(Gates, common, "spec.gates")  # what is wrong there is not to be told of a phase
     listed = {}
     for phase in ("prePromotionAnalysis", "postPromotionAnalysis"):
         analysis = blue_green.get(phase)
