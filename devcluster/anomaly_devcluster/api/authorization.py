@@ -138,6 +138,23 @@ class Authorizer:
         raise forbidden(route.group, route.plural, route.name, why)
 
 
+class CreationByApply:
+    """An apply that makes a new object needs the verb create besides patch."""
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    def __call__(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:  # noqa: ARG002 - an admission
+        """Refuse with 403."""
+        resource = call.resource
+        if operation != "CREATE" or call.verb != "patch" or "system:masters" in call.user.groups:
+            return
+        if self._authorizer.allowed(call.user, Attributes("create", resource.group, resource.plural, call.namespace, call.name)):
+            return
+        why = f'User "{call.user.name}" cannot create resource "{resource.plural}" in API group "{resource.group}"'
+        raise forbidden(resource.group, resource.plural, call.name, why)
+
+
 class Escalation:
     """Nobody may make a role, or bind one, that says more than they may do themselves."""
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import orjson
 from aiohttp import web
 
-from anomaly_devcluster.api import bootstrap, discovery, openapi, reviews, routing
+from anomaly_devcluster.api import bootstrap, discovery, openapi, protobuf, reviews, routing
 from anomaly_devcluster.api.admission import Lifecycle, PodDefaults, ServiceAddresses
 from anomaly_devcluster.api.authentication import ANONYMOUS, Authenticator
-from anomaly_devcluster.api.authorization import Authorizer, Escalation
+from anomaly_devcluster.api.authorization import Authorizer, CreationByApply, Escalation
 from anomaly_devcluster.api.call import Answer, Call, User
 from anomaly_devcluster.api.definitions import Definitions
 from anomaly_devcluster.api.deleting import Deleter
@@ -26,7 +26,6 @@ from anomaly_devcluster.api.writing import Writer
 from anomaly_devcluster.store import Store
 
 _PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
-_PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class ControlPlane:
         addresses = ServiceAddresses(self.store, services)
         definitions = Definitions(self.store, self.catalog)
         self.writer.mutating += [Lifecycle(self.store), PodDefaults(self.store), addresses, definitions.admit]
-        self.writer.validating += [Escalation(self.authorizer), policies]
+        self.writer.validating += [CreationByApply(self.authorizer), Escalation(self.authorizer), policies]
         self.deleter = Deleter(self.store, [Lifecycle(self.store), policies])
         self._subresources = Subresources(self.store, self.catalog, self.authenticator, self.writer, self.deleter)
         self._services = services
@@ -97,9 +96,9 @@ class ControlPlane:
         await self._strike(user, verb, shown, route.namespace, route.name)
         self.authorizer.require(user, verb, route)
         content_type = request.headers.get("Content-Type", "application/json").partition(";")[0].strip()
-        if content_type == _PROTOBUF:
-            raise StatusError(415, "UnsupportedMediaType", "devcluster speaks JSON and YAML, not protobuf")
         body = await request.read() if request.can_read_body else b""
+        if content_type == protobuf.CONTENT_TYPE and body:
+            body, content_type = orjson.dumps(protobuf.decode(body)), "application/json"
         if reviews.serves(route):
             return reviews.answer(self, user, route, orjson.loads(body or b"{}"))
         resource = self.catalog.find(route.group, route.version, route.plural)

@@ -6,6 +6,7 @@ from anomaly_devcluster.api import builtin
 from anomaly_devcluster.api.discovery import VERSION
 from anomaly_devcluster.api.errors import no_such_path
 from anomaly_devcluster.api.resources import Catalog, Resource
+from anomaly_devcluster.api.schema import MISSING, Schema
 
 Object = dict[str, Any]
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
@@ -69,11 +70,33 @@ def _custom_root(resource: Resource) -> Object:
 
 def _fields(type_name: str, schemas: Object) -> Object:
     properties, required = {}, []
+    typed = builtin.schema_of(type_name).properties
     for name, kind in builtin.types()[type_name].items():
-        properties[name] = _shape(kind.rstrip("!"), schemas)
+        properties[name] = {**_shape(kind.rstrip("!"), schemas), **_marks(typed[name])}
         if kind.endswith("!"):
             required.append(name)
     return {"type": "object", "properties": properties, **({"required": required} if required else {})}
+
+
+def _marks(schema: Schema) -> Object:
+    """Return how patches treat a field: kubectl computes its own from these."""
+    marks: Object = {}
+    if schema.type == "array":
+        marks["x-kubernetes-list-type"] = schema.list_type
+        if schema.list_keys:
+            marks["x-kubernetes-list-map-keys"] = list(schema.list_keys)
+        retain = schema.items is not None and schema.items.retain_keys
+        if schema.patch_key or schema.patch_merge:
+            marks["x-kubernetes-patch-strategy"] = "merge,retainKeys" if retain else "merge"
+        if schema.patch_key:
+            marks["x-kubernetes-patch-merge-key"] = schema.patch_key
+    elif schema.retain_keys:
+        marks["x-kubernetes-patch-strategy"] = "retainKeys"
+    if schema.atomic:
+        marks["x-kubernetes-map-type"] = "atomic"
+    if schema.default is not MISSING:
+        marks["default"] = schema.default
+    return marks
 
 
 def _shape(kind: str, schemas: Object) -> Object:
