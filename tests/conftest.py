@@ -1,3 +1,3 @@
 """Fixtures that several folders of tests share; each plugin is one outside system."""
 
-pytest_plugins = ["tests.plugins.mlflow_server"]
+pytest_plugins = ["tests.plugins.devcluster", "tests.plugins.mlflow_server", "tests.plugins.installed_chart"]

@@ -132,6 +132,7 @@ def run(name: str, setup: Setup, listener: socket.socket) -> None:
     # The node ends its pods itself when the supervisor is killed; the others have nothing to end.
     die_with_parent(signal.SIGTERM if name == "node" else signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    (setup.folder / f"{name}.pid").write_text(str(os.getpid()))
     asyncio.run(_until_terminated(_ENTRIES[name](setup, listener)))
 
 

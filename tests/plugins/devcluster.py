@@ -1,0 +1,37 @@
+"""One cluster for all tests of a session, and a fresh namespace for each test that asks for one.
+
+With KUBEBUILDER_ASSETS set its control plane is a real kube-apiserver; tests marked `switchboard` are skipped then.
+"""
+
+import itertools
+import os
+
+import pytest
+from anomaly_devcluster import testing
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Run one cluster for the session; crash loops back off in tenths of seconds, so that tests need not wait."""
+    with testing.cluster("--backoff-seconds=0.2", "--autoscaler-seconds=1") as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(cluster):
+    """Return the name of a namespace that is there for this test alone."""
+    name = f"t{next(_numbers)}"
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=20s")
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def pytest_collection_modifyitems(items):
+    if os.environ.get("KUBEBUILDER_ASSETS"):
+        reason = "a real control plane has no switchboard for faults"
+        for item in items:
+            if item.get_closest_marker("switchboard"):
+                item.add_marker(pytest.mark.skip(reason=reason))
