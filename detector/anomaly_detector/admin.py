@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LONGEST_TOKEN_SECONDS = 60
+LONGEST_WINDOW_TOKEN_SECONDS = 3600
+WINDOW_SCOPE = "window"
 LEEWAY_SECONDS = 5
 DEFAULT_REFERENCE_ROWS = 256
 NEWEST_ANOMALIES = 100
@@ -60,6 +62,7 @@ class AdminServer:
                 keys=dict(self._pod.live.keys),
                 audience=self._pod.settings.pod_uid,
                 now=time.time(),
+                path=request.path,
             )
         except jwt.InvalidTokenError as error:
             log.warning("admin call refused: %s", error, extra={"path": request.path})
@@ -147,8 +150,10 @@ class AdminServer:
         return self._pod.serving
 
 
-def verify(authorization: str, *, keys: dict[str, Any], audience: str, now: float) -> None:
+def verify(authorization: str, *, keys: dict[str, Any], audience: str, now: float, path: str) -> None:
     """Check a bearer token: signed by a key of the set, for this pod, and short-lived.
+
+    One of scope `window`, for a training Job that starts when it starts, may live longer and opens `/window` alone.
 
     Raises jwt.InvalidTokenError saying what is wrong.
     """
@@ -171,8 +176,12 @@ def verify(authorization: str, *, keys: dict[str, Any], audience: str, now: floa
         leeway=LEEWAY_SECONDS,
         options={"require": ["exp", "aud"]},
     )
-    if claims["exp"] - now > LONGEST_TOKEN_SECONDS + LEEWAY_SECONDS:
-        raise jwt.InvalidTokenError(f"exp: more than {LONGEST_TOKEN_SECONDS} s ahead")
+    scope = claims.get("scope")
+    if scope is not None and (scope, path) != (WINDOW_SCOPE, f"/{WINDOW_SCOPE}"):
+        raise jwt.InvalidTokenError(f"scope: {scope!r} does not open {path}")
+    longest = LONGEST_TOKEN_SECONDS if scope is None else LONGEST_WINDOW_TOKEN_SECONDS
+    if claims["exp"] - now > longest + LEEWAY_SECONDS:
+        raise jwt.InvalidTokenError(f"exp: more than {longest} s ahead")
 
 
 def _positive(request: web.Request, name: str, default: int) -> int:
