@@ -119,7 +119,9 @@ class Authorizer:
             return True
         for rule in self.rules(user, ""):
             paths = rule.get("nonResourceURLs") or ()
-            if _has(rule.get("verbs"), verb) and any(p == path or (p.endswith("*") and path.startswith(p[:-1])) for p in paths):
+            if _has(rule.get("verbs"), verb) and any(
+                p == path or (p.endswith("*") and path.startswith(p[:-1])) for p in paths
+            ):
                 return True
         return False
 
@@ -133,7 +135,11 @@ class Authorizer:
         namespace = route.namespace
         if self.allowed(user, Attributes(verb, route.group, resource, namespace, route.name)):
             return
-        where = f' in the namespace "{namespace}"' if namespace and route.plural != "namespaces" else " at the cluster scope"
+        where = (
+            f' in the namespace "{namespace}"'
+            if namespace and route.plural != "namespaces"
+            else " at the cluster scope"
+        )
         why = f'User "{user.name}" cannot {verb} resource "{resource}" in API group "{route.group}"{where}'
         raise forbidden(route.group, route.plural, route.name, why)
 
@@ -144,12 +150,14 @@ class CreationByApply:
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
-    def __call__(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:  # noqa: ARG002 - an admission
+    def __call__(self, call: Call, operation: str, *_: Object | None) -> None:
         """Refuse with 403."""
         resource = call.resource
         if operation != "CREATE" or call.verb != "patch" or "system:masters" in call.user.groups:
             return
-        if self._authorizer.allowed(call.user, Attributes("create", resource.group, resource.plural, call.namespace, call.name)):
+        if self._authorizer.allowed(
+            call.user, Attributes("create", resource.group, resource.plural, call.namespace, call.name)
+        ):
             return
         why = f'User "{call.user.name}" cannot create resource "{resource.plural}" in API group "{resource.group}"'
         raise forbidden(resource.group, resource.plural, call.name, why)
@@ -161,7 +169,7 @@ class Escalation:
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
-    def __call__(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:
+    def __call__(self, call: Call, _: str, old: Object | None, new: Object | None) -> None:
         """Refuse with 403."""
         resource = call.resource
         if new is None or resource.group != RBAC or "system:masters" in call.user.groups:

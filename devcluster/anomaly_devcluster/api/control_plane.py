@@ -217,6 +217,4 @@ def forbidden_path(user: User, verb: str, path: str) -> StatusError:
     """Answer 403 for a path that is no resource."""
     why = f'User "{user.name}" cannot {verb} path "{path}"'
     error = forbidden("", "", "", why)
-    return StatusError(403, "Forbidden", f'forbidden: {why}', {}, error.headers)
-
-
+    return StatusError(403, "Forbidden", f"forbidden: {why}", {}, error.headers)
