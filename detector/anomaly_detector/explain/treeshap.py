@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly_detector.native import KERNEL, Addresses
 from anomaly_detector.scoring.forest import FlatForest
 
 Floats = NDArray[np.float64]
@@ -105,6 +106,8 @@ class TreeShap:
         self._first = np.arange(len(leaves.value), dtype=np.intp) * patterns if small else None
         if self._table is None:
             self._narrow(used)
+        else:
+            self._addresses = Addresses(leaves.low, leaves.high, leaves.missing, self._table)
 
     @property
     def tabulated(self) -> bool:
@@ -113,6 +116,12 @@ class TreeShap:
 
     def values(self, rows: NDArray[np.float32]) -> Floats:
         """Return each feature's share of `path length - expected`, shape (rows, features)."""
+        if KERNEL is not None and self._table is not None:
+            return KERNEL.shap_values(rows, self._addresses, len(self._leaves.value))
+        return self.values_by_numpy(rows)
+
+    def values_by_numpy(self, rows: NDArray[np.float32]) -> Floats:
+        """Do the same without the compiled kernel."""
         one = self._from_table if self._table is not None else self._by_quadrature
         return np.array([one(row) for row in rows]).reshape(rows.shape)
 

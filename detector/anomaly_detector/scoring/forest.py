@@ -12,11 +12,13 @@ scikit-learn. What makes the scores exact:
 [1] F. T. Liu, K. M. Ting, Z.-H. Zhou: Isolation Forest. ICDM 2008.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from anomaly_detector.native import KERNEL, NODE, Addresses
 
 Floats = NDArray[np.float64]
 CHUNK_ROWS = 512
@@ -47,15 +49,23 @@ class FlatForest:
     """Trees * c(samples per tree); 0 if each tree saw a single row."""
     width: int
     """Features of a row."""
+    addresses: Addresses = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        nodes = np.empty(len(self.left), dtype=NODE)
+        for name in NODE.names or ():
+            nodes[name] = getattr(self, name)
+        object.__setattr__(self, "addresses", Addresses(nodes, self.value, self.roots))
 
     @classmethod
     def from_arrays(cls, arrays: Any) -> "FlatForest":
         """Build from a mapping of array names to arrays, such as an open `.npz` file."""
-        return cls(**{f.name: arrays[f.name] if arrays[f.name].shape else arrays[f.name].item() for f in fields(cls)})
+        found = {f.name: arrays[f.name] for f in fields(cls) if f.init}
+        return cls(**{name: array if array.shape else array.item() for name, array in found.items()})
 
     def to_arrays(self) -> dict[str, Any]:
         """Return what `from_arrays` reads."""
-        return {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+        return {f.name: np.asarray(getattr(self, f.name)) for f in fields(self) if f.init}
 
     def leaves(self, rows: NDArray[np.float32]) -> NDArray[np.int32]:
         """Return the leaf (index of its node) that each row reaches in each tree, shape (trees, rows)."""
@@ -79,6 +89,12 @@ class FlatForest:
 
     def path_lengths(self, rows: NDArray[np.float32]) -> Floats:
         """Return the summed path length of each row over all trees, shape (rows,)."""
+        if KERNEL is not None:
+            return KERNEL.path_lengths(rows, self.addresses, len(self.roots), self.depth)
+        return self.path_lengths_by_numpy(rows)
+
+    def path_lengths_by_numpy(self, rows: NDArray[np.float32]) -> Floats:
+        """Do the same without the compiled kernel."""
         total = np.empty(len(rows))
         for at in range(0, len(rows), CHUNK_ROWS):
             leaves = self.leaves(rows[at : at + CHUNK_ROWS])

@@ -1,0 +1,80 @@
+"""The compiled kernel, where there is one: `KERNEL` is None otherwise, and NumPy does the same work.
+
+`hatch_build.py` compiles `kernel.c` when the package is built, if it finds a C compiler; an installation from a
+wheel without it, or `ANOMALY_NATIVE=0`, means NumPy.
+"""
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+LIBRARY = Path(__file__).with_name("kernel.so")
+
+NODE = np.dtype(
+    [("threshold", np.float32), ("left", np.int32), ("feature", np.int32), ("missing_left", np.int32)], align=True
+)
+"""`struct node` of kernel.c."""
+
+
+class Kernel:
+    """Typed calls into the compiled kernel; arrays must be C-contiguous and of the dtypes named."""
+
+    def __init__(self, library: Path) -> None:
+        loaded = ctypes.CDLL(str(library))
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        self._path_lengths = loaded.path_lengths
+        self._path_lengths.argtypes = [pointer, number, number, *[pointer] * 3, number, number, pointer]
+        self._shap_values = loaded.shap_values
+        self._shap_values.argtypes = [pointer, number, number, *[pointer] * 4, number, pointer, pointer]
+        self._merge = loaded.merge
+        self._merge.argtypes = [pointer, number, pointer, number, pointer]
+        for function in (self._path_lengths, self._shap_values, self._merge):
+            function.restype = None
+
+    def path_lengths(self, rows: NDArray[np.float32], trees: "Addresses", count: int, depth: int) -> Floats:
+        """Return summed path lengths of rows; `trees` are the nodes (dtype NODE), values and roots."""
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        total = np.empty(len(rows))
+        self._path_lengths(rows.ctypes.data, *rows.shape, *trees.pointers, count, depth, total.ctypes.data)
+        return total
+
+    def shap_values(self, rows: NDArray[np.float32], boxes: "Addresses", leaves: int) -> Floats:
+        """Return contributions; `boxes` are low, high, missing and the table."""
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        values, pattern = np.empty(rows.shape), np.empty(leaves, dtype=np.uint8)
+        self._shap_values(
+            rows.ctypes.data, *rows.shape, *boxes.pointers, leaves, pattern.ctypes.data, values.ctypes.data
+        )
+        return values
+
+    def merge(self, a: Floats, b: Floats) -> tuple[float, float, float]:
+        """Return gap, area and Anderson-Darling's sum of two ascending samples."""
+        found = np.empty(3)
+        self._merge(a.ctypes.data, len(a), b.ctypes.data, len(b), found.ctypes.data)
+        gap, area, inner = found.tolist()
+        return gap, area, inner
+
+
+class Addresses:
+    """Arrays that stay, and where they lie."""
+
+    def __init__(self, *arrays: NDArray[Any]) -> None:
+        self._arrays = tuple(np.ascontiguousarray(array) for array in arrays)
+        self.pointers = tuple(array.ctypes.data for array in self._arrays)
+
+
+def _load() -> Kernel | None:
+    if os.environ.get("ANOMALY_NATIVE") == "0" or not LIBRARY.is_file():
+        return None
+    try:
+        return Kernel(LIBRARY)
+    except (OSError, AttributeError):  # built for another machine, or by another version
+        return None
+
+
+KERNEL = _load()
