@@ -1,8 +1,9 @@
 """Write `anomaly_devcluster/api/types.json`: which fields the built-in kinds have, and of which type.
 
-Run by hand when the emulated version moves on: `python devcluster/generate_types.py`. The facts are read from the models
-of the official Python client, which are generated from Kubernetes' own OpenAPI document; the client is needed here only,
-never at run time. A type expression is a name, `[T` (list of T), `{T` (map of string to T); `!` marks a required field.
+Run by hand when the emulated version moves on: `python devcluster/generate_types.py`. The facts are read from the
+models of the official Python client, which are generated from Kubernetes' own OpenAPI document; the client is needed
+here only, never at run time. A type expression is a name, `[T` (list of T), `{T` (map of string to T); `!` marks a
+required field.
 """
 
 import json
@@ -12,18 +13,50 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import kubernetes.aio.client.models as models
+from kubernetes.aio.client import models
 
 TARGET = Path(__file__).parent / "anomaly_devcluster" / "api" / "types.json"
-ROOTS = (
-    "V1Namespace V1Node V1Pod V1Service V1Endpoints V1ConfigMap V1Secret V1ServiceAccount CoreV1Event EventsV1Event "
-    "V1PersistentVolumeClaim V1PersistentVolume V1Deployment V1ReplicaSet V1ControllerRevision V1Job "
-    "V2HorizontalPodAutoscaler V1PodDisruptionBudget V1NetworkPolicy V1Lease V1EndpointSlice V1Role V1RoleBinding "
-    "V1ClusterRole V1ClusterRoleBinding V1CustomResourceDefinition V1ValidatingAdmissionPolicy "
-    "V1ValidatingAdmissionPolicyBinding V1SelfSubjectReview V1SelfSubjectAccessReview V1SubjectAccessReview "
-    "V1LocalSubjectAccessReview V1SelfSubjectRulesReview V1TokenReview AuthenticationV1TokenRequest V1Scale V1Eviction "
-    "V1Binding V1DeleteOptions"
-).split()
+ROOTS = [
+    "V1Namespace",
+    "V1Node",
+    "V1Pod",
+    "V1Service",
+    "V1Endpoints",
+    "V1ConfigMap",
+    "V1Secret",
+    "V1ServiceAccount",
+    "CoreV1Event",
+    "EventsV1Event",
+    "V1PersistentVolumeClaim",
+    "V1PersistentVolume",
+    "V1Deployment",
+    "V1ReplicaSet",
+    "V1ControllerRevision",
+    "V1Job",
+    "V2HorizontalPodAutoscaler",
+    "V1PodDisruptionBudget",
+    "V1NetworkPolicy",
+    "V1Lease",
+    "V1EndpointSlice",
+    "V1Role",
+    "V1RoleBinding",
+    "V1ClusterRole",
+    "V1ClusterRoleBinding",
+    "V1CustomResourceDefinition",
+    "V1ValidatingAdmissionPolicy",
+    "V1ValidatingAdmissionPolicyBinding",
+    "V1SelfSubjectReview",
+    "V1SelfSubjectAccessReview",
+    "V1SubjectAccessReview",
+    "V1LocalSubjectAccessReview",
+    "V1SelfSubjectRulesReview",
+    "V1TokenReview",
+    "AuthenticationV1TokenRequest",
+    "V1Scale",
+    "V1Eviction",
+    "V1Binding",
+    "V1DeleteOptions",
+]
 SCALARS = {str: "string", int: "integer", bool: "boolean", float: "number", datetime: "time", bytes: "bytes"}
 FREE_FORM = {"V1JSONSchemaProps"}
 QUANTITIES = {  # plain strings in the client
@@ -48,7 +81,7 @@ def short(model: type) -> str:
     return name
 
 
-def expression(annotation: Any, seen: list[type]) -> str:
+def expression(annotation: Any, seen: list[type]) -> str:  # noqa: PLR0911 - one return a form
     """Translate a pydantic annotation."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:

@@ -19,7 +19,7 @@ class Lifecycle:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def __call__(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:
+    def __call__(self, call: Call, operation: str, _: Object | None, new: Object | None) -> None:
         """Refuse with 404 or 403."""
         if operation == "DELETE":
             if call.resource.qualified == "namespaces" and call.name in _PROTECTED:
@@ -46,7 +46,7 @@ class PodDefaults:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def __call__(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:
+    def __call__(self, call: Call, operation: str, _: Object | None, new: Object | None) -> None:
         """Complete a new pod; refuse with 403 when its account does not exist."""
         if operation != "CREATE" or new is None or call.resource.qualified != "pods":
             return
@@ -91,7 +91,7 @@ class ServiceAddresses:
         self._next = 10
         self._owners: dict[str, Key] = {}
 
-    def __call__(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:
+    def __call__(self, call: Call, _: str, old: Object | None, new: Object | None) -> None:
         """Give a Service its address, or keep the one that it asks for; refuse with 422."""
         if new is None or call.resource.qualified != "services":
             return
@@ -125,7 +125,7 @@ class ServiceAddresses:
         return bool(service and service.body["spec"].get("clusterIP") == address)
 
     def _check(self, call: Call, new: Object, address: str) -> None:
-        if call.verb != "create" and call.verb != "apply" and self._store.get("services", call.key):
+        if call.verb != "create" and self._store.get("services", call.key):
             return  # validation says that it may not change
         try:
             inside = ipaddress.IPv4Address(address) in self._block

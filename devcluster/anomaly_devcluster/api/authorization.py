@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from multidict import CIMultiDictProxy
+
 from anomaly_devcluster.api.call import Call, User
 from anomaly_devcluster.api.errors import forbidden
 from anomaly_devcluster.api.routing import Route
@@ -124,6 +126,24 @@ class Authorizer:
             ):
                 return True
         return False
+
+    def impersonated(self, user: User, headers: CIMultiDictProxy[str]) -> User:
+        """Return as whom a request is to be seen; raises StatusError(403)."""
+        name = headers.get("Impersonate-User", "")
+        if not name:
+            return user
+        groups = tuple(headers.getall("Impersonate-Group", ()))
+        home, _, account = name.removeprefix("system:serviceaccount:").partition(":")
+        is_account = name.startswith("system:serviceaccount:")
+        wanted = [("serviceaccounts", home, account) if is_account else ("users", "", name)]
+        wanted += [("groups", "", group) for group in groups]
+        for resource, namespace, who in wanted:
+            if not self.allowed(user, Attributes("impersonate", "", resource, namespace, who)):
+                why = f'User "{user.name}" cannot impersonate resource "{resource}" in API group ""'
+                raise forbidden("", resource, who, why)
+        if is_account and not groups:
+            groups = ("system:serviceaccounts", f"system:serviceaccounts:{home}")
+        return User(name, (*groups, "system:authenticated"))
 
     def require(self, user: User, verb: str, route: Route) -> None:
         """Raise StatusError(403) unless the user may do what the request asks for."""

@@ -14,7 +14,19 @@ _AUTHENTICATED = {"apiGroup": RBAC[0], "kind": "Group", "name": "system:authenti
 
 _READ, _WRITE = ["get", "list", "watch"], ["create", "delete", "deletecollection", "patch", "update"]
 _WORKLOADS: list[tuple[list[str], list[str]]] = [
-    ([""], ["configmaps", "events", "persistentvolumeclaims", "pods", "pods/log", "pods/status", "serviceaccounts", "services"]),
+    (
+        [""],
+        [
+            "configmaps",
+            "events",
+            "persistentvolumeclaims",
+            "pods",
+            "pods/log",
+            "pods/status",
+            "serviceaccounts",
+            "services",
+        ],
+    ),
     (["apps"], ["controllerrevisions", "deployments", "deployments/scale", "replicasets", "replicasets/scale"]),
     (["autoscaling"], ["horizontalpodautoscalers"]),
     (["batch"], ["jobs"]),
@@ -31,7 +43,18 @@ _EDIT += [
     {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": _READ + _WRITE},
 ]
 _ADMIN = [*_EDIT, {"apiGroups": [RBAC[0]], "resources": ["roles", "rolebindings"], "verbs": _READ + _WRITE}]
-_DISCOVERY = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version"]
+_DISCOVERY = [
+    "/api",
+    "/api/*",
+    "/apis",
+    "/apis/*",
+    "/healthz",
+    "/livez",
+    "/openapi",
+    "/openapi/*",
+    "/readyz",
+    "/version",
+]
 
 CLUSTER_ROLES: dict[str, list[Object]] = {
     "cluster-admin": [
@@ -56,17 +79,28 @@ def populate(plane: "ControlPlane", host: str, port: int, authority: str, servic
         _create(plane, (*RBAC, "clusterroles"), {"metadata": {"name": name}, "rules": rules})
     for name, rules in AGGREGATED.items():
         labels = {f"{RBAC[0]}/aggregate-to-{name}": "true"}
-        _create(plane, (*RBAC, "clusterroles"), {"metadata": {"name": f"system:aggregate-to-{name}", "labels": labels}, "rules": rules})
+        _create(
+            plane,
+            (*RBAC, "clusterroles"),
+            {"metadata": {"name": f"system:aggregate-to-{name}", "labels": labels}, "rules": rules},
+        )
         selectors = [{"matchLabels": {f"{RBAC[0]}/aggregate-to-{lower}": "true"}} for lower in _BEFORE[name]]
         rule = {"clusterRoleSelectors": selectors}
         _create(plane, (*RBAC, "clusterroles"), {"metadata": {"name": name}, "aggregationRule": rule})
     for name, group in (("cluster-admin", "system:masters"), ("system:discovery", "system:authenticated")):
         subjects = [{**_AUTHENTICATED, "name": group}]
         role = {"apiGroup": RBAC[0], "kind": "ClusterRole", "name": name}
-        _create(plane, (*RBAC, "clusterrolebindings"), {"metadata": {"name": name}, "roleRef": role, "subjects": subjects})
+        _create(
+            plane, (*RBAC, "clusterrolebindings"), {"metadata": {"name": name}, "roleRef": role, "subjects": subjects}
+        )
     service = {"clusterIP": service_address, "ports": [{"name": "https", "port": 443, "targetPort": port}]}
     labels = {"component": "apiserver", "provider": "kubernetes"}
-    _create(plane, ("", "v1", "services"), {"metadata": {"name": "kubernetes", "labels": labels}, "spec": service}, "default")
+    _create(
+        plane,
+        ("", "v1", "services"),
+        {"metadata": {"name": "kubernetes", "labels": labels}, "spec": service},
+        "default",
+    )
     endpoints = {
         "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
         "addressType": "IPv4",

@@ -89,7 +89,8 @@ def decode(value: Any, schema: Schema, path: str, unknown: list[str]) -> Any:
 
 
 def _decode_object(value: dict[str, Any], schema: Schema, path: str, unknown: list[str]) -> dict[str, Any]:
-    known, out = schema.properties, {}
+    known = schema.properties
+    out: dict[str, Any] = {}
     for name, item in value.items():
         child = known.get(name) or schema.additional
         at = f"{path}.{name}" if path else name
@@ -133,4 +134,6 @@ def _json_type(value: Any) -> str:
         return "bool"
     if isinstance(value, (int, float)):
         return "number"
-    return {dict: "object", list: "array", str: "string"}.get(type(value), "null")
+    if isinstance(value, str):
+        return "string"
+    return "object" if isinstance(value, dict) else "array" if isinstance(value, list) else "null"

@@ -1,6 +1,6 @@
 """A request that has been routed, and the answer to it."""
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,10 +110,10 @@ class Answer:
 
 def now() -> str:
     """Return the time as metav1.Time writes it."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def after(seconds: float) -> str:
     """Return the time in so many seconds, as metav1.Time writes it."""
-    at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
+    at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")

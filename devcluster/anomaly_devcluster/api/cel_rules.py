@@ -1,5 +1,6 @@
 """CEL rules of custom resources (`x-kubernetes-validations`), with the Common Expression Language library."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -112,11 +113,7 @@ def _broken(rule: _Rule, value: Any, old: Any, at: str) -> Cause | None:
         return Cause.invalid(where, value, f"rule compile error or no such key: {rule.text}: {error}")
     message = rule.message
     if rule.message_expression:
-        try:
+        with contextlib.suppress(CelError):  # as in Kubernetes: the plain message stands in
             message = str(rule.message_expression(variables)) or message
-        except CelError:
-            pass  # as in Kubernetes: the plain message stands in
     prefix = {"FieldValueInvalid": "Invalid value: ", "FieldValueForbidden": "Forbidden: "}.get(rule.reason, "")
     return Cause(where, rule.reason, f"{prefix}{message}")
-
-

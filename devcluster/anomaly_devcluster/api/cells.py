@@ -1,6 +1,6 @@
 """Cells of the built-in kinds' tables that are more than one field."""
 
-import datetime
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +14,7 @@ def _containers(body: Object) -> list[Object]:
     return found
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float) -> str:  # noqa: PLR0911 - one line a range
     """Write a duration as kubectl does: `42s`, `3m5s`, `2h`, `5d3h`."""
     total = max(int(seconds), 0)
     minutes, hours, days = total // 60, total // 3600, total // 86400
@@ -33,15 +33,15 @@ def duration(seconds: float) -> str:
     return f"{days}d" if days < 730 else f"{days // 365}y"  # noqa: PLR2004
 
 
-def parse_time(text: str) -> datetime.datetime:
+def parse_time(text: str) -> dt.datetime:
     """Parse an RFC 3339 time."""
-    return datetime.datetime.fromisoformat(text)
+    return dt.datetime.fromisoformat(text)
 
 
 def _since(text: str | None) -> str:
     if not text:
         return "<unknown>"
-    return duration((datetime.datetime.now(datetime.UTC) - parse_time(text)).total_seconds())
+    return duration((dt.datetime.now(dt.UTC) - parse_time(text)).total_seconds())
 
 
 def _status(body: Object, name: str) -> Any:
@@ -137,7 +137,7 @@ def _job_duration(body: Object) -> str:
     status = body.get("status", {})
     if not status.get("startTime"):
         return ""
-    end = parse_time(status["completionTime"]) if status.get("completionTime") else datetime.datetime.now(datetime.UTC)
+    end = parse_time(status["completionTime"]) if status.get("completionTime") else dt.datetime.now(dt.UTC)
     return duration((end - parse_time(status["startTime"])).total_seconds())
 
 
@@ -168,6 +168,16 @@ def _node_roles(body: Object) -> str:
     prefix = "node-role.kubernetes.io/"
     labels = body["metadata"].get("labels") or {}
     return _joined(sorted(label.removeprefix(prefix) for label in labels if label.startswith(prefix)))
+
+
+def _node_address(body: Object) -> str:
+    addresses = body.get("status", {}).get("addresses") or ()
+    return _joined(a["address"] for a in addresses if a["type"] == "InternalIP")
+
+
+def _param_kind(body: Object) -> str:
+    kind = body["spec"].get("paramKind")
+    return f"{kind['apiVersion']}/{kind['kind']}" if kind else "<unset>"
 
 
 def _event_object(body: Object) -> str:
@@ -211,7 +221,7 @@ CELLS: dict[str, Callable[[Object], Any]] = {
     "pod_status": _pod_status,
     "pod_restarts": _pod_restarts,
     "service_ports": _service_ports,
-    "service_selector": lambda body: _joined(f"{k}={v}" for k, v in sorted((body["spec"].get("selector") or {}).items())),
+    "service_selector": lambda body: selector_text({"matchLabels": body["spec"].get("selector")}) or "<none>",
     "deployment_ready": lambda body: f"{_status(body, 'readyReplicas')}/{body['spec'].get('replicas', 1)}",
     "updated_replicas": lambda body: _status(body, "updatedReplicas"),
     "available_replicas": lambda body: _status(body, "availableReplicas"),
@@ -235,10 +245,10 @@ CELLS: dict[str, Callable[[Object], Any]] = {
     "slice_endpoints": lambda body: _joined(a for e in body.get("endpoints") or () for a in e.get("addresses") or ()),
     "role": lambda body: "{kind}/{name}".format_map(body["roleRef"]),
     "validation_count": lambda body: len(body["spec"].get("validations") or ()),
-    "param_kind": lambda body: "{apiVersion}/{kind}".format_map(body["spec"]["paramKind"]) if body["spec"].get("paramKind") else "<unset>",
+    "param_kind": _param_kind,
     "node_status": _node_status,
     "node_roles": _node_roles,
-    "node_address": lambda body: _joined(a["address"] for a in body.get("status", {}).get("addresses") or () if a["type"] == "InternalIP"),
+    "node_address": _node_address,
     "event_object": _event_object,
     "event_last_seen": _event_last_seen,
     "event_first_seen": lambda body: _since(body.get("firstTimestamp") or body.get("eventTime")),

@@ -1,7 +1,7 @@
 """Everything behind the HTTPS server: who asks, for what, may they, and who answers."""
 
 import ipaddress
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import orjson
@@ -54,6 +54,14 @@ class ControlPlane:
         self.writer.validating += [CreationByApply(self.authorizer), Escalation(self.authorizer), policies]
         self.deleter = Deleter(self.store, [Lifecycle(self.store), policies])
         self._subresources = Subresources(self.store, self.catalog, self.authenticator, self.writer, self.deleter)
+        self._verbs: dict[str, Callable[[Call], Answer]] = {
+            "get": self.reader.get,
+            "list": self.reader.list_selected,
+            "create": self.writer.create,
+            "update": self.writer.update,
+            "patch": self.writer.patch,
+            "deletecollection": self.deleter.delete_collection,
+        }
         self._services = services
         self._watches: set[Watch] = set()
         self._address = ""
@@ -82,7 +90,8 @@ class ControlPlane:
     def _user(self, request: web.BaseRequest) -> User:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport else None
-        return self.authenticator.user(request.headers.get("Authorization", ""), certificate)
+        user = self.authenticator.user(request.headers.get("Authorization", ""), certificate)
+        return self.authorizer.impersonated(user, request.headers)
 
     async def _strike(self, user: User, verb: str, resource: str, namespace: str = "", name: str = "") -> None:
         if self.faults.rules and not resource.startswith("/devcluster"):
@@ -131,23 +140,11 @@ class ControlPlane:
         if call.subresource and call.subresource != "status":
             served = await self._subresources.answer(call)
             return served if isinstance(served, Answer) else Stream(served, "text/plain")
-        match call.verb:
-            case "get":
-                return self.reader.get(call)
-            case "list":
-                return self.reader.list_selected(call)
-            case "watch":
-                return Stream(self._watch(Watch(self.store, call)))
-            case "create":
-                return self.writer.create(call)
-            case "update":
-                return self.writer.update(call)
-            case "patch":
-                return self.writer.patch(call)
-            case "delete":
-                return self.deleter.delete(call, self.reader.entry(call))
-            case _:
-                return self.deleter.delete_collection(call)
+        if call.verb == "watch":
+            return Stream(self._watch(Watch(self.store, call)))
+        if call.verb == "delete":
+            return self.deleter.delete(call, self.reader.entry(call))
+        return self._verbs[call.verb](call)
 
     async def _watch(self, watch: Watch) -> AsyncIterator[bytes]:
         self._watches.add(watch)
@@ -175,22 +172,27 @@ class ControlPlane:
             content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
             shown = discovery.aggregated(self.catalog, core=path == "/api")
             return Answer(200, orjson.dumps(shown), content_type)
-        if path == "/api":
-            return Answer.of(discovery.core_versions(self._address))
-        if path == "/apis":
-            return Answer.of(discovery.group_list(self.catalog))
-        if parts[0] == "api":
-            return Answer.of(discovery.resource_list(self.catalog, "", parts[1]))
-        if parts[0] == "apis" and len(parts) == 2:  # noqa: PLR2004 - apis, group
-            return Answer.of(discovery.group(self.catalog, parts[1]))
-        if parts[0] == "apis":
-            return Answer.of(discovery.resource_list(self.catalog, parts[1], parts[2]))
-        if parts[:2] == ["openapi", "v3"]:
-            return Answer.of(openapi.answer(self.catalog, "/".join(parts[2:])))
-        raise not_emulated("OpenAPI v2, use /openapi/v3") if parts[0] == "openapi" else no_such_path()
+        match parts:
+            case ["api"]:
+                shown = discovery.core_versions(self._address)
+            case ["apis"]:
+                shown = discovery.group_list(self.catalog)
+            case ["api", version]:
+                shown = discovery.resource_list(self.catalog, "", version)
+            case ["apis", group]:
+                shown = discovery.group(self.catalog, group)
+            case ["apis", group, version]:
+                shown = discovery.resource_list(self.catalog, group, version)
+            case ["openapi", "v3", *rest]:
+                shown = openapi.answer(self.catalog, "/".join(rest))
+            case ["openapi", *_]:
+                raise not_emulated("OpenAPI v2, use /openapi/v3")
+            case _:
+                raise no_such_path()
+        return Answer.of(shown)
 
     async def _switchboard(self, request: web.BaseRequest, path: str) -> Answer:
-        """Answer `/devcluster/...`: `faults` (GET, POST, DELETE), and POST `drop-watches`, `freeze-watches`, `compact`."""
+        """Answer `faults` (GET, POST, DELETE), and POST `drop-watches`, `freeze-watches`, `compact`."""
         action = path.removeprefix("/devcluster/")
         body = orjson.loads(await request.read() or b"{}")
         if action == "faults":

@@ -62,7 +62,9 @@ def check_definition(body: Object, _: Object | None) -> list[Cause]:
         causes.append(Cause.unsupported("spec.scope", spec.get("scope"), ["Cluster", "Namespaced"]))
     versions = spec.get("versions") or []
     if sum(bool(version.get("storage")) for version in versions) != 1:
-        causes.append(Cause.invalid("spec.versions", versions, "must have exactly one version marked as storage version"))
+        causes.append(
+            Cause.invalid("spec.versions", versions, "must have exactly one version marked as storage version")
+        )
     for index, version in enumerate(versions):
         at = f"spec.versions[{index}].schema.openAPIV3Schema"
         raw = (version.get("schema") or {}).get("openAPIV3Schema")
@@ -87,7 +89,9 @@ def _check_structural(raw: Object, at: str, *, root: bool = False) -> list[Cause
     if raw.get("type") == "array" and not isinstance(raw.get("items"), dict):
         causes.append(Cause.required(f"{at}.items", "must be specified"))
     if raw.get("x-kubernetes-list-type") == "map" and not raw.get("x-kubernetes-list-map-keys"):
-        causes.append(Cause.required(f"{at}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map"))
+        causes.append(
+            Cause.required(f"{at}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map")
+        )
     if raw.get("$ref"):
         causes.append(Cause.forbidden(f"{at}.$ref", "$ref is not supported"))
     for name, child in (raw.get("properties") or {}).items():
@@ -122,7 +126,10 @@ def _resource(spec: Object, version: Object) -> Resource:
         subresources["status"] = Subresource(group, name, names["kind"], GET_WRITE)
     if "scale" in declared:
         subresources["scale"] = Subresource("autoscaling", "v1", "Scale", GET_WRITE)
-    columns = [(c["name"], c["type"], c.get("priority", 0), c["jsonPath"]) for c in version.get("additionalPrinterColumns") or ()]
+    columns = [
+        (c["name"], c["type"], c.get("priority", 0), c["jsonPath"])
+        for c in version.get("additionalPrinterColumns") or ()
+    ]
     return Resource(
         group=group,
         version=name,
@@ -144,10 +151,8 @@ def _resource(spec: Object, version: Object) -> Resource:
 
 def validate(resource: Resource, body: Object, old: Object | None) -> list[Cause]:
     """Return what a custom object breaks: its schema first, then, if that holds, its CEL rules."""
-    causes: list[Cause] = []
-    for name in resource.schema.required:
-        if name not in body and name not in ("metadata", "apiVersion", "kind"):
-            causes.append(Cause.required(name))
+    present = {"metadata", "apiVersion", "kind", *body}
+    causes = [Cause.required(name) for name in resource.schema.required if name not in present]
     for name, value in body.items():
         if name != "metadata":
             causes += _check(value, resource.schema.child(name), name)
@@ -175,8 +180,12 @@ def _check(value: Any, schema: Schema, at: str) -> list[Cause]:
 
 
 def _wrong_type(value: Any, wanted: str, at: str) -> Cause:
-    shown = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}.get(type(value), "null")
-    return Cause(at, "FieldValueTypeInvalid", f'Invalid value: "{shown}": {at} in body must be of type {wanted}: "{shown}"')
+    shown = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}.get(
+        type(value), "null"
+    )
+    return Cause(
+        at, "FieldValueTypeInvalid", f'Invalid value: "{shown}": {at} in body must be of type {wanted}: "{shown}"'
+    )
 
 
 def _check_list(value: list[Any], schema: Schema, at: str) -> list[Cause]:

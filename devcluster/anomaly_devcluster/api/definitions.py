@@ -20,7 +20,7 @@ class Definitions:
         self._catalog = catalog
         store.listeners.append(self._changed)
 
-    def admit(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:
+    def admit(self, call: Call, operation: str, _: Object | None, new: Object | None) -> None:
         """Complete a definition's names, and hold it until its objects are gone."""
         if new is None or call.resource.qualified != DEFINITIONS:
             return
@@ -72,5 +72,3 @@ class Definitions:
         updated = self._store.put(DEFINITIONS, entry.key, body, entry)
         if not body["metadata"]["finalizers"]:
             self._store.delete(DEFINITIONS, updated)
-
-

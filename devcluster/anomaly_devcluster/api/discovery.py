@@ -92,7 +92,11 @@ def _aggregated_version(catalog: Catalog, group_name: str, version: str) -> Obje
     resources: dict[str, Object] = {}
     for entry in resource_list(catalog, group_name, version)["resources"]:
         name, _, below = entry["name"].partition("/")
-        kind = {"group": entry.get("group", group_name), "version": entry.get("version", version), "kind": entry["kind"]}
+        kind = {
+            "group": entry.get("group", group_name),
+            "version": entry.get("version", version),
+            "kind": entry["kind"],
+        }
         if below:
             shown = {"subresource": below, "responseKind": kind, "verbs": entry["verbs"]}
             resources[name].setdefault("subresources", []).append(shown)

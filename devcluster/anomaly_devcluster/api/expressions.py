@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import cel
@@ -46,9 +47,9 @@ class Expression:
 def _functions() -> dict[str, Any]:
     """Return the string and list functions of cel-go's libraries and Kubernetes' own, as far as they are here."""
     return dict(stdlib.STDLIB_FUNCTIONS) | {
-        "find": lambda text, pattern: (m := re.search(pattern, text)) and m.group(0) or "",
+        "find": lambda text, pattern: ((m := re.search(pattern, text)) and m.group(0)) or "",
         "findAll": lambda text, pattern: [m.group(0) for m in re.finditer(pattern, text)],
-        "isSorted": lambda items: all(a <= b for a, b in zip(items, items[1:], strict=False)),
+        "isSorted": lambda items: all(a <= b for a, b in pairwise(items)),
         "isQuantity": _is_quantity,
         "quantity": lambda text: float(parse_quantity(text)),
         "isGreaterThan": lambda a, b: a > b,

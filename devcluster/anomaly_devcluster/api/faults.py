@@ -45,7 +45,9 @@ class Fault:
     def of(cls, body: Any) -> "Fault":
         """Read a rule; raises StatusError(422) naming the field."""
         known = {f.name: f.type for f in fields(cls) if f.name not in ("hits", "_random")}
-        causes = [Cause.forbidden(name, f"unknown field; known are {', '.join(known)}") for name in body if name not in known]
+        causes = [
+            Cause.forbidden(name, f"unknown field; known are {', '.join(known)}") for name in body if name not in known
+        ]
         if body.get("action") not in ACTIONS:
             causes.append(Cause.unsupported("action", body.get("action"), list(ACTIONS)))
         if body.get("action") == "fail" and body.get("code", 500) not in _STATUS:

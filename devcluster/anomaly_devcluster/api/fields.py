@@ -1,6 +1,6 @@
 """Sets of field paths: who owns what, in the form of `metadata.managedFields`.
 
-A path is a tuple of elements: `f:name` a field, `k:{...}` an element of a list by its keys, `v:...` an element of a set.
+A path is a tuple of elements: `f:name` a field, `k:{...}` an element of a list by its keys, `v:...` one of a set.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,16 @@ _HELD = object()
 """Stands as the value of what has an owner beside the owners of its parts: elements and entries of maps."""
 _STRIPPED = {
     ("f:metadata", f"f:{name}")
-    for name in "name namespace creationTimestamp selfLink uid generation managedFields resourceVersion".split()
+    for name in [
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "selfLink",
+        "uid",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+    ]
 }
 
 

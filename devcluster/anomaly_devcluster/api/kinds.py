@@ -1,4 +1,6 @@
-"""The built-in kinds as data: what is served, list keys, defaults, columns. Fields and their types are in types.json."""
+"""The built-in kinds as data: what is served, list keys, defaults, columns. Their fields are in types.json."""
+
+# ruff: noqa: E501 - tables: one row a line
 
 from typing import Any
 
@@ -122,11 +124,19 @@ _CONTAINER = {
     "env": ("name",), "ports": ("containerPort", "protocol"), "volumeMounts": ("mountPath",),
     "volumeDevices": ("devicePath",),
 }  # fmt: skip
-_CONDITIONS = (
-    "PodStatus ServiceStatus DeploymentStatus ReplicaSetStatus NodeStatus NamespaceStatus PersistentVolumeClaimStatus "
-    "HorizontalPodAutoscalerStatus PodDisruptionBudgetStatus CustomResourceDefinitionStatus "
-    "ValidatingAdmissionPolicyStatus"
-).split()
+_CONDITIONS = [
+    "PodStatus",
+    "ServiceStatus",
+    "DeploymentStatus",
+    "ReplicaSetStatus",
+    "NodeStatus",
+    "NamespaceStatus",
+    "PersistentVolumeClaimStatus",
+    "HorizontalPodAutoscalerStatus",
+    "PodDisruptionBudgetStatus",
+    "CustomResourceDefinitionStatus",
+    "ValidatingAdmissionPolicyStatus",
+]
 
 LIST_KEYS: dict[str, tuple[str, ...]] = {
     **{f"PodSpec.{name}": keys for name, keys in _POD.items()},
@@ -153,13 +163,26 @@ SETS = {
     "ValidatingAdmissionPolicyBindingSpec.validationActions",
 }
 ATOMIC_FIELDS = {"ServiceSpec.selector", "PodSpec.nodeSelector", "LabelSelector.matchLabels"}
-ATOMIC_TYPES = set(
-    (
-        "LabelSelector NodeSelector NodeSelectorTerm LocalObjectReference ObjectReference ObjectFieldSelector "
-        "ResourceFieldSelector ConfigMapKeySelector SecretKeySelector TypedLocalObjectReference SecretReference "
-        "RoleRef Subject OwnerReference ParamRef MatchResources RuleWithOperations NamedRuleWithOperations"
-    ).split()
-)
+ATOMIC_TYPES = {
+    "LabelSelector",
+    "NodeSelector",
+    "NodeSelectorTerm",
+    "LocalObjectReference",
+    "ObjectReference",
+    "ObjectFieldSelector",
+    "ResourceFieldSelector",
+    "ConfigMapKeySelector",
+    "SecretKeySelector",
+    "TypedLocalObjectReference",
+    "SecretReference",
+    "RoleRef",
+    "Subject",
+    "OwnerReference",
+    "ParamRef",
+    "MatchResources",
+    "RuleWithOperations",
+    "NamedRuleWithOperations",
+}
 
 _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _CONTAINER_DEFAULTS = {

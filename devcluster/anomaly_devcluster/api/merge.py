@@ -22,7 +22,9 @@ def json_patch(body: Object, operations: Any) -> Object:
     except jsonpatch.InvalidJsonPatch as error:
         raise bad_request(f"error decoding patch: {error}") from None
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
-        raise StatusError(422, "Invalid", f"the server rejected our request due to an error in our request: {error}") from None
+        raise StatusError(
+            422, "Invalid", f"the server rejected our request due to an error in our request: {error}"
+        ) from None
     return patched
 
 

@@ -94,13 +94,20 @@ def check_metadata(body: Object, *, namespaced: bool, plural: str) -> list[Cause
         if not _QUALIFIED.match(key.lower())
     ]
     if sum(len(k) + len(v) for k, v in annotations.items()) > MAX_ANNOTATIONS:
-        causes.append(Cause("metadata.annotations", "FieldValueTooLong", f"Too long: may not be more than {MAX_ANNOTATIONS} bytes"))
+        causes.append(
+            Cause(
+                "metadata.annotations", "FieldValueTooLong", f"Too long: may not be more than {MAX_ANNOTATIONS} bytes"
+            )
+        )
     controllers = [o for o in metadata.get("ownerReferences") or () if o.get("controller")]
     if len(controllers) > 1:
         causes.append(Cause.invalid("metadata.ownerReferences", controllers, "only one may be the managing controller"))
     for index, owner in enumerate(metadata.get("ownerReferences") or ()):
         missing = [name for name in ("apiVersion", "kind", "name", "uid") if not owner.get(name)]
-        causes += [Cause.invalid(f"metadata.ownerReferences[{index}].{name}", "", f"{name} must not be empty") for name in missing]
+        causes += [
+            Cause.invalid(f"metadata.ownerReferences[{index}].{name}", "", f"{name} must not be empty")
+            for name in missing
+        ]
     return causes
 
 
@@ -121,8 +128,12 @@ def _check_name(name: str, plural: str) -> list[Cause]:
 def _check_label(key: str, value: str) -> list[Cause]:
     causes = []
     if not _QUALIFIED.match(key) or len(key.rpartition("/")[2]) > 63:  # noqa: PLR2004 - labels' limit
-        causes.append(Cause.invalid("metadata.labels", key, "name part must consist of alphanumeric characters, '-', '_' or '.'"))
+        causes.append(
+            Cause.invalid("metadata.labels", key, "name part must consist of alphanumeric characters, '-', '_' or '.'")
+        )
     if not _LABEL_VALUE.match(value) or len(value) > 63:  # noqa: PLR2004
-        detail = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', at most 63"
+        detail = (
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', at most 63"
+        )
         causes.append(Cause.invalid("metadata.labels", value, detail))
     return causes

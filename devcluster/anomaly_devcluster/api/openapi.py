@@ -121,7 +121,8 @@ def _paths(resource: Resource, schema: str, kind: Object) -> Object:
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     done = {"200": {"description": "OK", "content": content}}
     parameters = [
-        {"name": name, "in": "query", "schema": {"type": "string"}} for name in ("dryRun", "fieldManager", "fieldValidation")
+        {"name": name, "in": "query", "schema": {"type": "string"}}
+        for name in ("dryRun", "fieldManager", "fieldValidation")
     ]
     patches = _PATCHES if resource.custom else (*_PATCHES, _STRATEGIC)
 

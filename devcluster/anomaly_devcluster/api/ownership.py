@@ -28,8 +28,8 @@ class Managers:
         for entry in (body or {}).get("metadata", {}).get("managedFields") or ():
             if not entry.get("operation"):
                 continue
-            parts = (entry.get(name, "") for name in ("manager", "operation", "apiVersion", "subresource"))
-            key: _Key = tuple(parts)  # type: ignore[assignment] # four of them
+            version = entry.get("apiVersion", "")
+            key: _Key = (entry.get("manager", ""), entry["operation"], version, entry.get("subresource", ""))
             managers.sets[key] = fields.from_fields(entry.get("fieldsV1") or {})
             managers.times[key] = entry.get("time", "")
         return managers

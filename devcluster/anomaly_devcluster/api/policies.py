@@ -1,5 +1,6 @@
 """ValidatingAdmissionPolicies and their bindings."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,9 @@ class Policies:
         if self._bound is None:
             policies = {entry.key[1]: entry.body for entry in self._store.entries(POLICIES)}
             bindings = [entry.body for entry in self._store.entries(BINDINGS)]
-            self._bound = [(policies[b["spec"]["policyName"]], b) for b in bindings if b["spec"]["policyName"] in policies]
+            self._bound = [
+                (policies[b["spec"]["policyName"]], b) for b in bindings if b["spec"]["policyName"] in policies
+            ]
         return self._bound
 
     def __call__(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:
@@ -66,7 +69,11 @@ class Policies:
             return False
         if any(_rule_matches(rule, call, operation, subject) for rule in constraints.get("excludeResourceRules") or ()):
             return False
-        return all(self._selected(m, call, operation, subject) for m in (constraints, binding["spec"].get("matchResources")) if m)
+        return all(
+            self._selected(m, call, operation, subject)
+            for m in (constraints, binding["spec"].get("matchResources"))
+            if m
+        )
 
     def _selected(self, match: Mapping[str, Any], call: Call, operation: str, subject: Object) -> bool:
         rules = match.get("resourceRules")
@@ -113,11 +120,11 @@ class Policies:
         if denied is None:
             return
         actions = binding["spec"].get("validationActions") or ["Deny"]
+        who = f"ValidatingAdmissionPolicy '{name}' with binding '{binding['metadata']['name']}'"
         if "Warn" in actions:
-            call.warnings.append(f"Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{binding['metadata']['name']}': {denied.message}")
+            call.warnings.append(f"Validation failed for {who}: {denied.message}")
         if "Deny" in actions:
-            told = f"ValidatingAdmissionPolicy '{name}' with binding '{binding['metadata']['name']}' denied request: "
-            raise _denial(call, variables, told + denied.message, denied.reason)
+            raise _denial(call, variables, f"{who} denied request: {denied.message}", denied.reason)
 
 
 def _lazily(expression: str, variables: dict[str, Any]) -> Any:
@@ -133,10 +140,8 @@ def _check(validation: Mapping[str, Any], variables: dict[str, Any]) -> _Denied 
         return None
     message = validation.get("message") or f"failed expression: {validation['expression']}"
     if text := validation.get("messageExpression"):
-        try:
+        with contextlib.suppress(CelError):  # as in Kubernetes: the plain message stands in
             message = str(Expression(text)(variables)).strip() or message
-        except CelError:
-            pass  # as in Kubernetes: the plain message stands in
     return _Denied(message, validation.get("reason") or "Invalid")
 
 
@@ -154,7 +159,9 @@ def _rule_matches(rule: Mapping[str, Any], call: Call, operation: str, subject: 
     resource = call.resource
     shown = f"{resource.plural}/{call.subresource}" if call.subresource else resource.plural
     listed = rule.get("resources") or ()
-    wanted = {shown, "*/*"} | ({f"*/{call.subresource}", f"{resource.plural}/*"} if call.subresource else {"*", f"{resource.plural}/*"})
+    wanted = {shown, "*/*"} | (
+        {f"*/{call.subresource}", f"{resource.plural}/*"} if call.subresource else {"*", f"{resource.plural}/*"}
+    )
     names = rule.get("resourceNames")
     return (
         any(value in (resource.group, "*") for value in rule.get("apiGroups") or ())

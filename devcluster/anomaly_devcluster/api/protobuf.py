@@ -1,7 +1,7 @@
 """Kubernetes' protobuf, read as far as kubectl's imperative commands write it.
 
-kubectl sends the objects that it builds itself (`create namespace`, `auth can-i`, `create token`) in this form and accepts
-JSON in return. What is not in the table is refused by name; files that are applied or created come as JSON anyway.
+kubectl sends the objects that it builds itself (`create namespace`, `auth can-i`, `create token`) in this form and
+accepts JSON in return. What is not in the table is refused by name; files that are applied or created come as JSON.
 """
 
 import base64
@@ -36,8 +36,8 @@ _MESSAGES: dict[str, str] = {
     "TokenRequestSpec": "audiences:[string - boundObjectRef:BoundObjectReference expirationSeconds:int",
     "BoundObjectReference": "kind:string apiVersion:string name:string uid:string",
     "Eviction": "metadata:ObjectMeta deleteOptions:DeleteOptions",
-    "DeleteOptions": "gracePeriodSeconds:int preconditions:Preconditions orphanDependents:bool propagationPolicy:string "
-    "dryRun:[string",
+    "DeleteOptions": "gracePeriodSeconds:int preconditions:Preconditions orphanDependents:bool "
+    "propagationPolicy:string dryRun:[string",
     "Preconditions": "uid:string resourceVersion:string",
     "Role": "metadata:ObjectMeta rules:[PolicyRule",
     "ClusterRole": "metadata:ObjectMeta rules:[PolicyRule",

@@ -5,7 +5,9 @@ from decimal import Decimal
 
 _FORM = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+))(?:([KMGTPE]i|[numkMGTPE]?)|[eE]([+-]?\d+))$")
 _FACTORS = {"": Decimal(1)}
-_FACTORS |= {unit: Decimal(10) ** power for unit, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)}
+_FACTORS |= {
+    unit: Decimal(10) ** power for unit, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)
+}
 _FACTORS |= {f"{unit}i": Decimal(1024) ** (index + 1) for index, unit in enumerate("KMGTPE")}
 
 

@@ -37,7 +37,7 @@ class Selection:
         return cls(
             call.namespace if resource.namespaced else "",
             parse_labels(call.query.get("labelSelector", "")),
-            parse_fields(fields, resource.kind, resource.group_version, resource.selectable),
+            parse_fields(fields, resource.group_version, resource.selectable),
             call,
         )
 

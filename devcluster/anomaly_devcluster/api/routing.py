@@ -52,6 +52,10 @@ def verb_of(route: Route, method: str, query: Any) -> str:
     if method == "DELETE":
         return "delete" if route.name else "deletecollection"
     verb = _VERBS.get(method)
-    if verb is None or (verb != "create" and not route.name) or (verb == "create" and route.name and not route.subresource):
+    if (
+        verb is None
+        or (verb != "create" and not route.name)
+        or (verb == "create" and route.name and not route.subresource)
+    ):
         raise StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
     return verb

@@ -88,7 +88,7 @@ def field_at(body: Mapping[str, Any], path: str) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
-def parse_fields(text: str, kind: str, version: str, selectable: tuple[str, ...]) -> Predicate | None:
+def parse_fields(text: str, version: str, selectable: tuple[str, ...]) -> Predicate | None:
     """Return the predicate over objects that a `fieldSelector` parameter asks for; None selects everything.
 
     Raises StatusError(400), also for fields that cannot be selected by.
@@ -101,7 +101,9 @@ def parse_fields(text: str, kind: str, version: str, selectable: tuple[str, ...]
         path, operator, value = match.groups()
         if path not in ("metadata.name", "metadata.namespace", *selectable):
             known = f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
-            raise bad_request(f"Unable to find {version!r} that match label selector and field selector {text!r}: {known}")
+            raise bad_request(
+                f"Unable to find {version!r} that match label selector and field selector {text!r}: {known}"
+            )
         tests.append((path, value, operator != "!="))
     if not tests:
         return None

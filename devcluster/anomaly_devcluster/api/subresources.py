@@ -1,7 +1,6 @@
 """Scale, logs, eviction, binding, tokens of service accounts, and the end of a namespace."""
 
 import ssl
-import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
@@ -49,7 +48,9 @@ class Subresources:
     async def answer(self, call: Call) -> Answer | AsyncIterator[bytes]:
         """Answer a request; logs come in pieces. Raises StatusError."""
         if call.verb not in call.resource.subresources[call.subresource].verbs:
-            raise StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+            raise StatusError(
+                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
+            )
         entry = self._store.get(call.resource.stored_as, call.key)
         if entry is None:
             raise not_found(call.resource.group, call.resource.plural, call.name)
@@ -91,7 +92,9 @@ class Subresources:
         """Pass on what the node's own server answers, as a kubelet's would be."""
         spec = entry.body["spec"]
         names = [c["name"] for c in [*spec.get("initContainers", ()), *spec["containers"]]]
-        container = call.query.get("container") or (spec["containers"][0]["name"] if len(spec["containers"]) == 1 else "")
+        container = call.query.get("container") or (
+            spec["containers"][0]["name"] if len(spec["containers"]) == 1 else ""
+        )
         if not container:
             listed = " ".join(c["name"] for c in spec["containers"])
             raise bad_request(f"a container name must be specified for pod {call.name}, choose one of: [{listed}]")
@@ -154,7 +157,9 @@ class Subresources:
         target = (call.read().get("target") or {}).get("name", "")
         body = entry.copy()
         if body["spec"].get("nodeName"):
-            raise conflict("", "pods", call.name, f"pod {call.name} is already assigned to node {body['spec']['nodeName']!r}")
+            raise conflict(
+                "", "pods", call.name, f"pod {call.name} is already assigned to node {body['spec']['nodeName']!r}"
+            )
         body["spec"]["nodeName"] = target
         conditions = body["status"].setdefault("conditions", [])
         if not any(c["type"] == "PodScheduled" for c in conditions):
@@ -183,7 +188,9 @@ class Subresources:
         status = {"token": token, "expirationTimestamp": after(seconds)}
         shown = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"}
         metadata = {"name": call.name, "namespace": call.namespace, "creationTimestamp": now()}
-        return Answer.of({**shown, "metadata": metadata, "spec": {**spec, "audiences": audiences}, "status": status}, 201)
+        return Answer.of(
+            {**shown, "metadata": metadata, "spec": {**spec, "audiences": audiences}, "status": status}, 201
+        )
 
     def _finalize(self, call: Call, entry: Entry) -> Answer:
         """Replace a namespace's finalizers; the last one away ends it."""
@@ -227,5 +234,3 @@ def scale_of(call: Call, entry: Entry) -> Object:
         "spec": {"replicas": replicas},
         "status": status,
     }
-
-

@@ -77,7 +77,9 @@ def _workload(body: Object, old: Object | None) -> list[Cause]:
         causes.append(Cause.invalid("spec.selector", selector, "empty selector is invalid for deployment"))
     labels = (template.get("metadata") or {}).get("labels") or {}
     if not matches_selector(selector, labels):
-        causes.append(Cause.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"))
+        causes.append(
+            Cause.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+        )
     if spec.get("replicas", 0) < 0:
         causes.append(Cause.invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0"))
     policy = (template.get("spec") or {}).get("restartPolicy")
@@ -169,7 +171,9 @@ def _role(body: Object, _: Object | None) -> list[Cause]:
         if not rule.get("verbs"):
             causes.append(Cause.required(f"rules[{index}].verbs", "verbs must contain at least one value"))
         if not rule.get("resources") and not rule.get("nonResourceURLs"):
-            causes.append(Cause.required(f"rules[{index}].resources", "resource rules must supply at least one resource"))
+            causes.append(
+                Cause.required(f"rules[{index}].resources", "resource rules must supply at least one resource")
+            )
     return causes
 
 
@@ -193,7 +197,11 @@ def _revision(body: Object, old: Object | None) -> list[Cause]:
 def _claim(body: Object, old: Object | None) -> list[Cause]:
     if old is not None:
         return []
-    causes = [] if body["spec"].get("accessModes") else [Cause.required("spec.accessModes", "at least 1 access mode is required")]
+    causes = (
+        []
+        if body["spec"].get("accessModes")
+        else [Cause.required("spec.accessModes", "at least 1 access mode is required")]
+    )
     if not (body["spec"].get("resources") or {}).get("requests", {}).get("storage"):
         causes.append(Cause.required("spec.resources[storage]"))
     return causes

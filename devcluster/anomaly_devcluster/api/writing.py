@@ -141,7 +141,10 @@ class Writer:
         _default(call, body)
         for admit in self.mutating:
             admit(call, "UPDATE", old, body)
-        if any(body.get(k) != old.get(k) for k in {*body, *old} - {"metadata", "status"}) and "generation" in old["metadata"]:
+        if (
+            any(body.get(k) != old.get(k) for k in {*body, *old} - {"metadata", "status"})
+            and "generation" in old["metadata"]
+        ):
             body["metadata"]["generation"] = old["metadata"]["generation"] + 1
         self._check(call, body, old)
         if managers:
@@ -246,7 +249,14 @@ def _restricted(call: Call, entry: Entry, body: Object) -> Object:
         body.pop("status", None)
         if "status" in old:
             body["status"] = old["status"]
-    for name in ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName"):
+    for name in (
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generateName",
+    ):
         metadata.pop(name, None)
         if name in kept:
             metadata[name] = kept[name]
