@@ -50,7 +50,9 @@ class Prober:
         try:
             await self._probes.tell_role(Target(action.pod, action.uid, action.ip), order)
         except ProbeError as error:
-            log.info("a pod could not be told its role: %s", error, extra=_where(key))
+            # A pod that is starting does not listen yet; one that answers and refuses is worth a word.
+            level = logging.WARNING if error.status else logging.DEBUG
+            log.log(level, "a pod could not be told its role: %s", error, extra=_where(key))
             self._queue.add(key, priority=Priority.ROUTINE, delay=RETRY)
             return
         memory.acknowledged[action.uid, started_at] = order
