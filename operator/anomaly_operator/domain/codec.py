@@ -4,7 +4,7 @@ Names become camelCase, times RFC 3339. What says nothing (None, empty text, emp
 """
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -21,10 +21,10 @@ class UnreadableError(ValueError):
 def to_json(record: Any) -> Json:
     """Return a record of `records` as a JSON object."""
     result: Json = {}
-    for name, key, kind in _declared(type(record)):
-        value = _write(getattr(record, name), kind)
-        if value is not None and value not in ("", []):
-            result[key] = value
+    for name, key, write in _writers(type(record)):
+        value = getattr(record, name)
+        if value is not None and value not in ("", ()):
+            result[key] = write(value) if write is not None else value
     return result
 
 
@@ -81,15 +81,26 @@ def _without_none(kind: Any) -> Any:
     return kind
 
 
-def _write(value: Any, kind: Any) -> Any:
-    kind = _without_none(kind)
-    if value is None:
-        return None
+Writer = Callable[[Any], Any]
+_WRITERS: dict[type, tuple[tuple[str, str, Writer | None], ...]] = {}
+
+
+def _writers(kind: type) -> tuple[tuple[str, str, Writer | None], ...]:
+    """Return (attribute, JSON name, how to write it; None: as it is) of each field."""
+    known = _WRITERS.get(kind)
+    if known is None:
+        known = tuple((name, key, _writer(_without_none(hint))) for name, key, hint in _declared(kind))
+        _WRITERS[kind] = known
+    return known
+
+
+def _writer(kind: Any) -> Writer | None:
     if kind == Time:
-        return rfc3339(value)
-    if isinstance(value, tuple):
-        return [_write(item, get_args(kind)[0]) for item in value]
-    return to_json(value) if is_dataclass(value) else value
+        return rfc3339
+    if get_origin(kind) is tuple:
+        item = _writer(_without_none(get_args(kind)[0])) or (lambda value: value)
+        return lambda values: [item(value) for value in values]
+    return to_json if isinstance(kind, type) and is_dataclass(kind) else None
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:

@@ -91,7 +91,7 @@ def conclude(s: Situation, step: Step) -> Plan:
         s = _after(s, step.decision)
     written = status(s, step)
     actions = tuple(_ordered(s, step, written))
-    later = [at - s.now for at in s.alarms if at > s.now]
+    later = [at - s.now for at in s.alarms if at > s.now] + ([0.0] if step.traffic is not None else [])
     return Plan(actions=actions, requeue_after=min(later, default=None), status=written)
 
 
@@ -105,8 +105,9 @@ def _ordered(s: Situation, step: Step, written: Status) -> Iterator[Action]:
     yield from events.happened(s, s.observed.status)
     if codec.to_json(written) != codec.to_json(s.observed.status):
         yield WriteStatus(status=written)
-    if step.traffic is None:
-        yield from _live_settings(s)
+    if step.traffic is not None:
+        return  # all else follows in the next plan, at once: nothing shall delay the selector
+    yield from _live_settings(s)
     yield from children.apply(s, children.needed_by_pods(s))
     if not step.urgent:
         yield from tracks.converge(s)

@@ -18,6 +18,7 @@ from anomaly_operator.domain.spec_detector import DetectorSpec
 _NAME_LENGTH = 10
 _LIVE = {"replicas"}
 """Fields of spec.detector that are applied at once and make no new revision."""
+_DEFAULT = DetectorSpec()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,5 +117,9 @@ def _name(spec: Spec, resolved: Resolved, digest: str) -> str:
 
 
 def _not_default(detector: DetectorSpec) -> dict[str, Any]:
-    given, default = dataclasses.asdict(detector), dataclasses.asdict(DetectorSpec())
-    return {key: value for key, value in given.items() if key not in _LIVE and value != default[key]}
+    said = {
+        field.name: getattr(detector, field.name)
+        for field in dataclasses.fields(detector)
+        if field.name not in _LIVE and getattr(detector, field.name) != getattr(_DEFAULT, field.name)
+    }
+    return {key: dataclasses.asdict(value) if key == "cache" else value for key, value in said.items()}

@@ -4,7 +4,6 @@ A revision's template is rendered once, stored in its ControllerRevision, and ne
 restricted Pod Security standard.
 """
 
-import copy
 from typing import Any
 
 from anomaly_operator.domain import names
@@ -51,17 +50,16 @@ def template(model: str, namespace: str, spec: Spec, resolved: Resolved, digest:
 
 def on_color(model: str, revision: Revision, color: Color) -> Json:
     """Return the stored template with what differs by color: labels, and two environment variables."""
-    result: Json = copy.deepcopy(dict(revision.template))
-    result["metadata"]["labels"] |= {**names.selector(model, color), names.REVISION_LABEL: revision.name}
-    for container in (*result["spec"]["initContainers"], *result["spec"]["containers"]):
-        container["env"] = [
-            {"name": "ANOMALY_COLOR", "value": color},
-            {"name": "ANOMALY_REVISION", "value": revision.name},
-            *container["env"],
-        ]
-    for constraint in result["spec"].get("topologySpreadConstraints") or ():
-        constraint.setdefault("labelSelector", {"matchLabels": names.selector(model, color)})
-    return result
+    stored, own = revision.template, names.selector(model, color)
+    env = [{"name": "ANOMALY_COLOR", "value": color}, {"name": "ANOMALY_REVISION", "value": revision.name}]
+    pod = dict(stored["spec"])
+    for kind in ("initContainers", "containers"):
+        pod[kind] = [{**container, "env": [*env, *container["env"]]} for container in pod[kind]]
+    if "topologySpreadConstraints" in pod:
+        spread = {"labelSelector": {"matchLabels": own}}
+        pod["topologySpreadConstraints"] = [{**spread, **item} for item in pod["topologySpreadConstraints"]]
+    labels = {**stored["metadata"]["labels"], **own, names.REVISION_LABEL: revision.name}
+    return {"metadata": {**stored["metadata"], "labels": labels}, "spec": pod}
 
 
 def pod_security() -> tuple[Json, Json]:
