@@ -105,7 +105,7 @@ def _broken(rule: _Rule, value: Any, old: Any, at: str) -> Cause | None:
     if rule.transition and old is None and not rule.optional_old:
         return None
     variables = {"self": value, "oldSelf": old}
-    where = f"{at}{rule.field}".lstrip(".")
+    where = f"{at}{rule.field}".lstrip(".") or "<nil>"
     try:
         if rule.expression(variables) is True:
             return None

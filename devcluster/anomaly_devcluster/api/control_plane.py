@@ -185,8 +185,8 @@ class ControlPlane:
                 shown = discovery.resource_list(self.catalog, group, version)
             case ["openapi", "v3", *rest]:
                 shown = openapi.answer(self.catalog, "/".join(rest))
-            case ["openapi", *_]:
-                raise not_emulated("OpenAPI v2, use /openapi/v3")
+            case ["openapi", "v2"]:
+                return openapi.empty_v2(accept)
             case _:
                 raise no_such_path()
         return Answer.of(shown)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from anomaly_devcluster.api import builtin
+from anomaly_devcluster.api.call import Answer
 from anomaly_devcluster.api.discovery import VERSION
 from anomaly_devcluster.api.errors import no_such_path
 from anomaly_devcluster.api.resources import Catalog, Resource
@@ -22,7 +23,16 @@ _SCALARS: dict[str, Object] = {
     "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
 }
 _PATCHES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
+_PROTOBUF_V2 = "application/com.github.proto-openapi.spec.v2"
 _STRATEGIC = "application/strategic-merge-patch+json"
+
+
+def empty_v2(accept: str) -> Answer:
+    """Answer `/openapi/v2` with a document of nothing: kubectl asks for it about kinds that v3 does not have."""
+    if accept.startswith(_PROTOBUF_V2):
+        return Answer(200, b"\x0a\x032.0", f"{_PROTOBUF_V2}.v1.0+protobuf")  # field 1, swagger: "2.0"
+    info = {"title": "Kubernetes (devcluster), see /openapi/v3", "version": VERSION["gitVersion"]}
+    return Answer.of({"swagger": "2.0", "info": info, "paths": {}, "definitions": {}})
 
 
 def answer(catalog: Catalog, path: str) -> Object:
