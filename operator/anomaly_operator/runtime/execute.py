@@ -78,7 +78,7 @@ class Executor:
     async def _write(self, view: View, action: Action, since: float) -> None:
         match action:
             case actions.SwitchTraffic():
-                await self._switch_traffic(action, since)
+                await self._switch_traffic(view, action, since)
             case actions.ApplyChild():
                 await self._apply_child(view, action)
             case actions.CreateRevision():
@@ -92,14 +92,14 @@ class Executor:
             case actions.WriteStatus():
                 await self._write_status(view, action)
 
-    async def _switch_traffic(self, action: actions.SwitchTraffic, since: float) -> None:
+    async def _switch_traffic(self, view: View, action: actions.SwitchTraffic, since: float) -> None:
         manifest = _plain(action.manifest)
         if action.resource_version is not None:
             manifest["metadata"]["resourceVersion"] = action.resource_version
         answer = await self._fenced(lambda seconds: self._kube.apply(manifest, seconds=seconds))
         took = asyncio.get_running_loop().time() - since
         self._metrics.switch_seconds.labels(str(action.rollback).lower()).observe(took)
-        self._cache.put("Service", answer)
+        self._note_applied(view, answer)
 
     async def _apply_child(self, view: View, action: actions.ApplyChild) -> None:
         manifest = _plain(action.manifest)
@@ -107,9 +107,13 @@ class Executor:
         if self._cache.get(kind, metadata["namespace"], metadata["name"]) is None:
             await self._refuse_foreign(view, kind, metadata)
         answer = await self._fenced(lambda seconds: self._kube.apply(manifest, seconds=seconds))
-        self._cache.put(kind, answer)
+        self._note_applied(view, answer)
+
+    def _note_applied(self, view: View, answer: Body) -> None:
+        """Remember how an object looks after we applied it: what differs later was changed by somebody else."""
+        self._cache.put(answer["kind"], answer)
         child = parse.child(answer)
-        view.memory.applied[kind, metadata["name"]] = (child.spec_hash, child.fingerprint)
+        view.memory.applied[child.kind, child.name] = (child.spec_hash, child.fingerprint)
 
     async def _refuse_foreign(self, view: View, kind: str, metadata: dict[str, Any]) -> None:
         """Look for an object that bears the name already but not our label: applying by force would adopt it."""
