@@ -33,6 +33,8 @@ USER_PORT, ADMIN_PORT, SHADOW_PORT, METRICS_PORT = 8080, 8081, 8082, 9090
 KEEP_ALIVE_SECONDS = 60.0
 CONFIG_POLL_SECONDS = 1.0
 IN_FLIGHT_GRACE_SECONDS = 15.0
+IN_FLIGHT_POLL_SECONDS = 0.02
+SHUTDOWN_SECONDS = 1.0
 
 
 async def serve(settings: Settings) -> None:
@@ -63,8 +65,7 @@ async def serve(settings: Settings) -> None:
                 await asyncio.wait_for(hurry.wait(), settings.drain_seconds)
     finally:
         pod.terminating = True
-        for runner in runners:
-            await runner.cleanup()
+        await _close_ports(pod, runners)
         failed = [task for task in background if task.done()]
         for task in background:
             task.cancel()
@@ -124,7 +125,7 @@ async def _open_ports(pod: Pod, registry: CollectorRegistry) -> list[web.AppRunn
                 access_log=None,
                 handle_signals=False,
                 keepalive_timeout=KEEP_ALIVE_SECONDS,
-                shutdown_timeout=IN_FLIGHT_GRACE_SECONDS,
+                shutdown_timeout=SHUTDOWN_SECONDS,
             )
             runners.append(runner)
             await runner.setup()
@@ -137,6 +138,22 @@ async def _open_ports(pod: Pod, registry: CollectorRegistry) -> list[web.AppRunn
     if user_server is not None:
         pod.open_connections = lambda: len(user_server.connections)
     return runners
+
+
+async def _close_ports(pod: Pod, runners: list[web.AppRunner]) -> None:
+    """Take no new connections, let requests in flight end, then close what is idle.
+
+    aiohttp's own shutdown would stop reading bodies that are still arriving, so what is in flight is awaited first.
+    """
+    for runner in runners:
+        for site in list(runner.sites):
+            await site.stop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(IN_FLIGHT_GRACE_SECONDS):
+            while pod.in_flight:
+                await asyncio.sleep(IN_FLIGHT_POLL_SECONDS)
+    for runner in runners:
+        await runner.cleanup()
 
 
 def _metrics_app(registry: CollectorRegistry) -> web.Application:

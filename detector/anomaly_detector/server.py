@@ -77,6 +77,7 @@ class DataServer:
             response.headers["x-request-id"] = request_id
         if self._pod.terminating or (self._for_users and self._pod.closing):
             response.force_close()
+            response.headers["connection"] = "close"  # aiohttp chose its own before this hook
 
     def _scoring(self, codec: Codec) -> Handler:
         """Return the handler of a protocol."""

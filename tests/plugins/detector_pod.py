@@ -230,7 +230,8 @@ class OtherColor:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        self.requests.append((request.path, dict(request.headers), body))
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.requests.append((request.path, headers, body))
         answer = self.answer(json.loads(body))
         return await answer if asyncio.iscoroutine(answer) else answer
 
