@@ -1,4 +1,4 @@
-"""Scalers that stand before the forest in a Pipeline, without scikit-learn: the same operations in the same order."""
+"""Transformers of single features before the forest, without scikit-learn: the same operations in the same order."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+SMALLEST_POWER = 1e-19  # of Box-Cox; below it the logarithm is exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +15,13 @@ class Step:
     """One column-wise operation with its operands, scalars or one number a feature."""
 
     operation: str
-    """`subtract`, `divide`, `multiply`, `add`: by first; `clip`: to first..second; `impute`: NaN becomes first."""
+    """`subtract`, `divide`, `multiply`, `add`: by first; `clip`: to first..second; `impute`: NaN becomes first;
+    `boxcox`: with first as lambda, NaN for features that it leaves alone."""
     first: Floats
     second: Floats
 
     def apply(self, rows: Floats) -> Floats:
-        """Return the transformed rows; `rows` may be overwritten."""
+        """Return the transformed rows; `rows` may be overwritten. Raises ValueError where scikit-learn would."""
         if self.operation == "subtract":
             rows -= self.first
         elif self.operation == "divide":
@@ -32,9 +34,20 @@ class Step:
             np.clip(rows, self.first, self.second, out=rows)
         elif self.operation == "impute":
             rows = np.where(np.isnan(rows), self.first, rows)
+        elif self.operation == "boxcox":
+            for column in np.flatnonzero(~np.isnan(self.first)):
+                rows[:, column] = _boxcox(rows[:, column], float(self.first[column]))
         else:
             raise ValueError(f"step: expected a known operation, got {self.operation!r}")
         return rows
+
+
+def _boxcox(values: Floats, power: float) -> Floats:
+    """Return Box-Cox's transformation as SciPy computes it; NaN stays NaN."""
+    if (values <= 0).any():
+        raise ValueError("The Box-Cox transformation can only be applied to strictly positive data")
+    logs = np.log(values)
+    return logs if abs(power) < SMALLEST_POWER else np.expm1(power * logs) / power
 
 
 def apply(steps: tuple[Step, ...], rows: Floats) -> Floats:
@@ -89,7 +102,52 @@ def _imputer(imputer: Any) -> tuple[Step, ...] | None:
     return (_step("impute", statistics),)
 
 
+def _power(transformer: Any) -> tuple[Step, ...] | None:
+    if transformer.method != "box-cox" or np.isnan(transformer.lambdas_).any():
+        return None
+    scaler = _standard(transformer._scaler) if transformer.standardize else ()  # noqa: SLF001 - proven at load
+    return (_step("boxcox", transformer.lambdas_), *scaler)
+
+
+def _function(transformer: Any) -> tuple[Step, ...] | None:
+    return () if transformer.func is None and not transformer.validate else None  # what `passthrough` becomes
+
+
+def _columns(transformer: Any) -> tuple[Step, ...] | None:
+    """Read a ColumnTransformer that handles each column by itself and keeps their order."""
+    width = transformer.n_features_in_
+    if [columns for _, _, columns in transformer.transformers_] != [[column] for column in range(width)]:
+        return None
+    whole: list[Step] = []
+    for column, (_, each, _) in enumerate(transformer.transformers_):
+        steps = () if each == "passthrough" else steps_of(each)
+        if steps is None:
+            return None
+        whole += [_spread(step, column, width) for step in steps]
+    return tuple(whole)
+
+
+def _spread(step: Step, column: int, width: int) -> Step:
+    """Return a step of one column as one of all columns that leaves the others alone."""
+    idle = _IDLE[step.operation]
+    first, second = np.full(width, idle[0]), np.full(width, idle[1])
+    first[column], second[column] = step.first.item(), step.second.item()
+    return Step(step.operation, first, second)
+
+
+_IDLE = {
+    "subtract": (0.0, 0.0),
+    "divide": (1.0, 0.0),
+    "multiply": (1.0, 0.0),
+    "add": (0.0, 0.0),
+    "clip": (-np.inf, np.inf),
+    "impute": (np.nan, 0.0),
+    "boxcox": (np.nan, 0.0),
+}
 _READERS = {
+    "ColumnTransformer": _columns,
+    "FunctionTransformer": _function,
+    "PowerTransformer": _power,
     "StandardScaler": _standard,
     "RobustScaler": _robust,
     "MinMaxScaler": _minmax,

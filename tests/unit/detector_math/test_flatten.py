@@ -55,15 +55,51 @@ def test_forests_behind_scalers_need_numpy_alone(before, tmp_path):
 
 
 def test_other_transformers_stay_with_scikit_learn_before_the_flat_forest(tmp_path):
+    model = models.forest(DATA, before=(PowerTransformer(method="yeo-johnson"),))
+    scorer = models.serve(model, tmp_path, reference=DATA)
+    assert scorer.kind == "flat forest behind scikit-learn transformers: PowerTransformer"
+    assert np.abs(scorer.score(FRESH) + model.score_samples(FRESH)).max() <= 1e-12
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        PowerTransformer(method="box-cox"),
+        PowerTransformer(method="box-cox", standardize=False),
+        ColumnTransformer(
+            [
+                ("a", "passthrough", [0]),
+                ("b", make_pipeline(SimpleImputer(), PowerTransformer(method="box-cox")), [1]),
+                ("c", PowerTransformer(method="box-cox"), [2]),
+            ]
+        ),
+        ColumnTransformer(
+            [
+                ("a", MinMaxScaler(clip=True), [0]),
+                ("b", SimpleImputer(), [1]),
+                ("c", PowerTransformer(method="box-cox"), [2]),
+            ]
+        ),
+        ColumnTransformer([("b", PowerTransformer(method="box-cox"), [1, 2])], remainder="passthrough"),
+    ],
+    ids=["all", "bare", "nested", "each", "reordered"],
+)
+def test_box_cox_scores_alike_and_fails_on_zero_by_the_models_own_error(transformer, tmp_path):
     positive = np.abs(DATA) + 1
-    model = models.forest(positive, before=(PowerTransformer(method="box-cox"),))
+    model = models.forest(positive, before=(transformer,))
     scorer = models.serve(model, tmp_path, reference=positive)
     fresh = np.abs(FRESH) + 0.5
-    assert scorer.kind == "flat forest behind scikit-learn transformers: PowerTransformer"
     assert np.abs(scorer.score(fresh) + model.score_samples(fresh)).max() <= 1e-12
     with pytest.raises(ValueError, match="strictly positive") as raised:
         scorer.score(np.zeros((1, 3)))
     assert not isinstance(raised.value, UnacceptableRowsError), "the model's own error is not the sender's"
+
+
+def test_a_transformation_of_single_columns_in_their_order_needs_numpy_alone(tmp_path):
+    positive = np.abs(DATA) + 1
+    columns = [("a", "passthrough", [0]), ("b", StandardScaler(), [1]), ("c", PowerTransformer(method="box-cox"), [2])]
+    scorer = models.serve(models.forest(positive, before=(ColumnTransformer(columns),)), tmp_path, reference=positive)
+    assert (scorer.kind, scorer.one_to_one) == ("flat forest", True)
 
 
 def test_a_transformer_that_mixes_features_is_not_one_to_one(tmp_path):
