@@ -8,6 +8,7 @@ from anomaly_operator.domain.records import HistoryEntry, Json, LastReport, Stat
 from anomaly_operator.domain.times import Time, parse_time, rfc3339
 
 _SERVING = {"Promoted", "RolledBack", "Restored"}
+_GOOD_WHEN_FALSE = {"Stalled", "Reconciling", "Drifted"}
 
 
 def listing(models: Sequence[Json], now: Time, *, everywhere: bool) -> str:
@@ -142,11 +143,10 @@ def why(model: Json) -> str:
         lines.append(f"Version {_versioned(status.active.version, status.active.revision)} serves users.")
     if status.history:
         lines.append(_sentence(status.history[0]))
-    lines += [
-        f"Condition {c.type} is {c.status} ({c.reason}): {c.message}"
-        for c in status.conditions
-        if c.status != ("False" if c.type in {"Stalled", "Reconciling", "Drifted"} else "True")
-    ]
+    for c in status.conditions:
+        if c.status != ("False" if c.type in _GOOD_WHEN_FALSE else "True"):
+            said = "" if c.message == status.message else f": {c.message}"  # the first line has said it already
+            lines.append(f"Condition {c.type} is {c.status} ({c.reason}){said}")
     lines += [
         f"Version {_versioned(q.version, q.revision)} is quarantined ({q.reason}): {q.message}"
         for q in status.quarantine

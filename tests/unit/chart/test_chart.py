@@ -169,6 +169,7 @@ def test_with_watched_namespaces_the_cluster_role_only_reads_cluster_scoped_thin
 
     assert resources == {
         "customresourcedefinitions",
+        "namespaces",
         "validatingadmissionpolicies",
         "validatingadmissionpolicybindings",
     }

@@ -1,0 +1,148 @@
+"""The operator as the chart runs it: under its own ServiceAccount and nothing more."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.plugins.installed_chart import SYSTEM, Installed, call, namespace, rendered
+
+from anomaly_devcluster import testing
+
+pytestmark = pytest.mark.e2e
+
+BIN = Path(sys.executable).parent
+MODELS = "/apis/anomalymodel.dev/v1alpha1/namespaces/demo/anomalymodels"
+REGISTERED = "under-chart"
+
+
+@pytest.fixture(scope="module")
+def release(mlflow_server):
+    """One release that watches one namespace, with the images as processes of this environment."""
+    with testing.cluster() as cluster:
+        cluster.load_image(
+            "anomaly-operator:0.1.0", ["env", "ANOMALY_OPERATOR_BIND=$(POD_IP)", str(BIN / "anomaly-operator")]
+        )
+        cluster.load_image("anomaly-detector:0.1.0", [str(BIN / "anomaly-detector"), "--bind", "$(POD_IP)"])
+        one = Installed(cluster)
+        one.apply(namespace(SYSTEM), namespace("demo"), namespace("elsewhere"))
+        values = {
+            "replicas": 1,
+            "watchNamespaces": ["demo"],
+            "registry": {"trackingUri": mlflow_server.uri},
+            "detector": {
+                "image": {"repository": "anomaly-detector"},
+                "heartbeatSeconds": 1,
+                "readinessPeriodSeconds": 1,
+            },
+        }
+        one.apply(*rendered(values))
+        cluster.kubectl("-n", SYSTEM, "rollout", "status", "deployment/anomaly-operator", "--timeout=60s")
+        yield one
+
+
+@pytest.fixture(scope="module")
+def served(release, mlflow_server, tmp_path_factory):
+    """A model that is Ready."""
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.normal(40, 10, 3000), rng.normal(50, 5, 3000), rng.gamma(2, 3, 3000)])
+    data = tmp_path_factory.mktemp("data") / "rows.csv"
+    np.savetxt(data, rows, delimiter=",", header="cpu_percent,memory_percent,network_mbps", comments="")
+    command = [BIN / "anomaly-train", "--data", data, "--tracking-uri", mlflow_server.uri, "--no-plots"]
+    subprocess.run([*command, "--model", REGISTERED, "--alias", "champion"], check=True, capture_output=True)
+    model = {
+        "apiVersion": "anomalymodel.dev/v1alpha1",
+        "kind": "AnomalyModel",
+        "metadata": {"name": "cpu-watch", "namespace": "demo"},
+        "spec": {
+            "model": {"name": REGISTERED, "alias": "champion", "pollInterval": "1s"},
+            "detector": {"replicas": 1},
+            "autoscaling": {"minReplicas": 1, "maxReplicas": 2},
+            "service": {"port": 8000},
+        },
+    }
+    release.apply(model)
+    release.cluster.kubectl("-n", "demo", "wait", "--for=condition=Ready", "anomalymodel/cpu-watch", "--timeout=120s")
+    return call(release.admin(), "GET", f"{MODELS}/cpu-watch")
+
+
+def operator_log(release):
+    return release.cluster.kubectl("-n", SYSTEM, "logs", "deployment/anomaly-operator", "--tail=-1")
+
+
+def test_users_are_served_by_what_the_operator_made(release, served):
+    service = call(release.admin(), "GET", "/api/v1/namespaces/demo/services/cpu-watch")
+    url = f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}/predict"
+    body = json.dumps({"rows": [[99.0, 5.0, 90.0]]}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        prediction = json.load(answer)["predictions"][0]
+
+    assert prediction["anomaly"] is True
+    assert served["status"]["active"]["version"] == "1"
+
+
+@pytest.mark.usefixtures("served")
+def test_every_kind_of_child_was_made_under_the_operators_own_rights(release):
+    kinds = (
+        "deployments,controllerrevisions,services,serviceaccounts,rolebindings,configmaps,"
+        "poddisruptionbudgets,networkpolicies,horizontalpodautoscalers"
+    )
+    selector = "anomalymodel.dev/model=cpu-watch"
+
+    listed = json.loads(release.cluster.kubectl("-n", "demo", "get", kinds, "-l", selector, "-o", "json"))["items"]
+
+    assert {item["kind"] for item in listed} == {
+        "Deployment",
+        "ControllerRevision",
+        "Service",
+        "ServiceAccount",
+        "RoleBinding",
+        "ConfigMap",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+        "HorizontalPodAutoscaler",
+    }
+    assert {item["metadata"]["ownerReferences"][0]["name"] for item in listed} == {"cpu-watch"}
+
+
+@pytest.mark.usefixtures("served")
+def test_the_operator_was_refused_nothing(release):
+    assert [line for line in operator_log(release).splitlines() if "orbidden" in line] == []
+
+
+@pytest.mark.usefixtures("served")
+def test_the_detector_reports_under_its_own_rights(release):
+    pods = "-n", "demo", "get", "pods", "-l", "anomalymodel.dev/model=cpu-watch", "-o", "json"
+
+    items = json.loads(release.cluster.kubectl(*pods))["items"]
+
+    assert [pod for pod in items if "anomalymodel.dev/report" not in pod["metadata"].get("annotations", {})] == []
+
+
+@pytest.mark.usefixtures("served")
+def test_a_namespace_that_is_not_watched_is_left_alone(release):
+    model = json.loads(release.cluster.kubectl("-n", "demo", "get", "anomalymodel/cpu-watch", "-o", "json"))
+    other = {k: model[k] for k in ("apiVersion", "kind", "spec")}
+    release.apply(other | {"metadata": {"name": "cpu-watch", "namespace": "elsewhere"}})
+
+    # The operator answers a command after the other model was made, so it had its chance to see that one.
+    command = [BIN / "kubectl-anomaly", "resume", "cpu-watch", "-n", "demo", "--kubeconfig", release.cluster.kubeconfig]
+    answered = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (answered.returncode, answered.stderr) == (0, "")
+    assert release.cluster.kubectl("-n", "elsewhere", "get", "deployments,services", "-o", "name") == ""
+
+
+@pytest.mark.usefixtures("served")
+def test_neither_the_key_nor_a_token_is_in_the_operators_log(release):
+    secret = call(release.admin(), "GET", f"/api/v1/namespaces/{SYSTEM}/secrets/anomaly-operator-admin-key")
+    log = operator_log(release)
+
+    assert secret["data"]["private.pem"] not in log
+    assert "PRIVATE KEY" not in log
+    assert "Bearer " not in log
