@@ -1,0 +1,180 @@
+"""The operator as a process of its own under its own ServiceAccount, with everything around it real."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.plugins.installed_chart import SYSTEM, rendered
+
+from anomaly_operator.adapters.kube import Kube
+from anomaly_operator.adapters.kubeconfig import KubeConfig
+from anomaly_operator.crdgen import crd
+
+BIN = Path(sys.executable).parent
+IMAGE = "anomaly-detector:e2e"
+REGISTERED = "operator-e2e"
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(cluster):
+    return KubeConfig.from_file(cluster.kubeconfig)
+
+
+@pytest.fixture
+async def kube(kubeconfig):
+    async with Kube(kubeconfig) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def defined(cluster):
+    """The cluster, once it knows AnomalyModels."""
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=[crd()])
+    cluster.kubectl("wait", "--for=condition=Established", "crd/anomalymodels.anomalymodel.dev", "--timeout=30s")
+    return cluster
+
+
+class OperatorProcess:
+    """One replica."""
+
+    def __init__(self, environment, log):
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [str(BIN / "anomaly-operator")], env=os.environ | environment, stderr=output, stdout=output
+            )
+
+    @property
+    def lines(self):
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def wait_for(self, message, *, seconds=60):
+        """Return the log line with this message as soon as there is one."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert self._process.poll() is None, self.log.read_text()
+            found = [line for line in self.lines if line["message"] == message]
+            if found:
+                return found[-1]
+            time.sleep(0.02)
+        raise AssertionError(f"no {message!r} in the log:\n{self.log.read_text()[-4000:]}")
+
+    def terminate(self):
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(20)
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def running(self):
+        return self._process.poll() is None
+
+
+@pytest.fixture(scope="module")
+def start_operator(defined, mlflow_server, tmp_path_factory):
+    """Return a function that starts a replica with the rights that the chart gives it, and no others."""
+    folder = tmp_path_factory.mktemp("operator")
+    defined.load_image(IMAGE, [str(BIN / "anomaly-detector"), "--bind", "$(POD_IP)"])
+    defined.kubectl("create", "namespace", SYSTEM, check=False)
+    objects = [o for o in rendered({"replicas": 0}) if o["kind"] != "CustomResourceDefinition"]
+    defined.kubectl("apply", "-f", "-", stdin=objects)
+    key = folder / "key.pem"
+    private = Ed25519PrivateKey.generate()
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    token = defined.kubectl("create", "token", "anomaly-operator", "-n", SYSTEM, "--duration=1h").strip()
+    own = folder / "kubeconfig"
+    content = yaml.safe_load(defined.kubeconfig.read_text())
+    content["users"] = [{"name": content["users"][0]["name"], "user": {"token": token}}]
+    own.write_text(yaml.safe_dump(content))
+    started = []
+
+    def start(name, **settings):
+        values = {
+            "NAMESPACE": SYSTEM,
+            "IDENTITY": name,
+            "DETECTOR_IMAGE": IMAGE,
+            "TRACKING_URI": mlflow_server.uri,
+            "ADMIN_KEY_FILE": str(key),
+            "REPORT_HEARTBEAT_SECONDS": "1",
+            "READINESS_PERIOD_SECONDS": "1",
+            "LEASE_SECONDS": "2",
+            "BIND": "127.0.0.1",
+            "PORT": "0",
+        } | settings
+        environment = {f"ANOMALY_OPERATOR_{k}": v for k, v in values.items()} | {"KUBECONFIG": str(own)}
+        process = OperatorProcess(environment, folder / f"{name}.log")
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.running:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def versions(mlflow_server, tmp_path_factory):
+    """Register two good versions; the alias `champion` stands on none of them."""
+    rng = np.random.default_rng(0)
+    rows = rng.gamma(3.0, size=(2000, 3)) + 0.1
+    data = tmp_path_factory.mktemp("data") / "rows.csv"
+    np.savetxt(data, rows, delimiter=",", header="cpu_percent,memory_percent,network_mbps", comments="")
+    command = [str(BIN / "anomaly-train"), "--data", str(data), "--tracking-uri", mlflow_server.uri, "--no-plots"]
+    found = []
+    for _ in range(2):
+        done = subprocess.run(
+            [*command, "--model", REGISTERED, "--json"], capture_output=True, text=True, check=True, timeout=120
+        )
+        found.append(str(json.loads(done.stdout)["version"]))
+    return found
+
+
+@pytest.fixture
+def alias(mlflow_server, namespace):
+    """Return the name of an alias for this test alone, and a function that moves it."""
+    from mlflow import MlflowClient  # noqa: PLC0415 - takes seconds
+
+    client = MlflowClient(mlflow_server.uri)
+    return namespace, lambda version: client.set_registered_model_alias(REGISTERED, namespace, version)
+
+
+@contextmanager
+def faults(cluster, *rule):
+    """Have requests fail for the duration of the context."""
+    cluster.command("faults", "add", *rule)
+    try:
+        yield
+    finally:
+        cluster.command("faults", "clear")
+
+
+def model(namespace, alias, **spec):
+    """Return an AnomalyModel that goes through its rollout in seconds."""
+    return {
+        "apiVersion": "anomalymodel.dev/v1alpha1",
+        "kind": "AnomalyModel",
+        "metadata": {"name": "cpu", "namespace": namespace},
+        "spec": {
+            "model": {"name": REGISTERED, "alias": alias, "pollInterval": "500ms"},
+            "detector": {"replicas": 2},
+            "service": {"port": 8000},
+            "blueGreen": {
+                "prePromotionAnalysis": {"duration": "1s", "interval": "500ms", "smokeTest": {"rows": 64}},
+            },
+            # Latency says how busy the machine is that tests run on, and 64 rows say nothing about a rate.
+            "gates": {"latency": {"enabled": False}, "anomalyRate": {"enabled": False}},
+        }
+        | spec,
+    }
