@@ -56,7 +56,9 @@ def _record(options: Namespace, console: Console) -> int:
             record.record(out, rows=options.rows, hertz=options.hertz, scenario=options.scenario, seed=options.seed)
     except OSError as error:
         raise DataError(f"--out {out}: {error.strerror}") from None
-    console.print(f"{out}: recorded; train on it with: anomaly-train --data {out} --model NAME", highlight=False)
+    console.print(
+        f"{out}: recorded; train on it with: anomaly-train --data {out} --model NAME", highlight=False, soft_wrap=True
+    )
     return 0
 
 

@@ -5,6 +5,7 @@ The load is real: processes that burn CPU, memory that is touched, bytes that cr
 
 import multiprocessing
 import random
+import signal
 import socket
 import threading
 import time
@@ -48,7 +49,12 @@ SCENARIOS: dict[str, tuple[Phase, ...]] = {
 }
 
 
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _burn(share: "Synchronized[float]", stop: "Synchronized[bool]") -> None:
+    _leave_interrupts_to_the_parent()
     period = 0.04
     while not stop.value:
         start = time.perf_counter()
@@ -59,6 +65,7 @@ def _burn(share: "Synchronized[float]", stop: "Synchronized[bool]") -> None:
 
 
 def _hold(target_mib: "Synchronized[float]", stop: "Synchronized[bool]") -> None:
+    _leave_interrupts_to_the_parent()
     held: list[bytearray] = []
     while not stop.value:
         want = int(target_mib.value * 2**20 // CHUNK)
@@ -70,6 +77,7 @@ def _hold(target_mib: "Synchronized[float]", stop: "Synchronized[bool]") -> None
 
 
 def _transmit(mbps: "Synchronized[float]", stop: "Synchronized[bool]") -> None:
+    _leave_interrupts_to_the_parent()
     sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sink.bind(("127.0.0.1", 0))
     sink.settimeout(0.2)
