@@ -9,7 +9,7 @@ went along. The Shapley value of such a product is an integral of a polynomial [
 
 which Gauss-Legendre quadrature with half as many nodes as features on the path computes exactly. As o is all that
 depends on the row, the contributions of each leaf for each pattern of o are laid down in a table where that fits
-into memory: a row then costs two comparisons a leaf and feature, one look-up a leaf, and a sum.
+into memory: a row then costs two comparisons for each feature on a leaf's path, one look-up a leaf, and a sum.
 
 [1] S. M. Lundberg et al.: From local explanations to global understanding with explainable AI for trees. Nature
     Machine Intelligence 2, 2020. The library `shap` (TreeExplainer, feature_perturbation="tree_path_dependent").
@@ -21,27 +21,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_detector.native import KERNEL, Addresses
+from anomaly_detector.native import BOX, KERNEL, Addresses
 from anomaly_detector.scoring.forest import FlatForest
 
 Floats = NDArray[np.float64]
 TABLE_BYTES = 48 * 2**20
-"""Largest table of patterns; beyond, rows are computed by quadrature."""
-BITS = 8
+"""Largest tables of patterns, together; leaves beyond are computed by quadrature."""
+MOST_TABULATED = 8
+"""Features on a path up to which its patterns are tabulated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaves:
-    """The leaves of a forest as boxes: what a row must satisfy to end in one, and how many rows do by feature."""
+    """The leaves of a forest as boxes: what a row must satisfy to end in one, and how many rows do by feature.
+
+    All but `value` are (leaves, features).
+    """
 
     low: NDArray[np.float32]
-    """Values must be above it; shape (features, leaves)."""
+    """Values must be above it."""
     high: NDArray[np.float32]
-    """Values must not be above it; shape (features, leaves)."""
+    """Values must not be above it."""
     missing: NDArray[np.bool_]
-    """Whether NaN satisfies the conditions; shape (features, leaves)."""
+    """Whether NaN satisfies the conditions."""
     share: Floats
-    """Share of training rows that a feature's splits let through, 1 where there are none; (leaves, features)."""
+    """Share of training rows that a feature's splits let through, 1 where there are none."""
     value: Floats
     """Path length, shape (leaves,)."""
 
@@ -70,23 +74,14 @@ class Leaves:
                     low[child, split] = np.maximum(low[child, split], forest.threshold[level])
             level = np.concatenate((left, left + 1))
         ends = np.flatnonzero(forest.left == np.arange(nodes))
-        return cls(
-            low=np.ascontiguousarray(low[ends].T),
-            high=np.ascontiguousarray(high[ends].T),
-            missing=np.ascontiguousarray(missing[ends].T),
-            share=share[ends],
-            value=forest.value[ends],
-        )
+        return cls(low[ends], high[ends], missing[ends], share[ends], forest.value[ends])
 
-    def satisfied(self, row: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return which features' conditions a row satisfies, shape (features, leaves)."""
-        column = row[:, None]
-        met: NDArray[np.bool_] = (column > self.low) & (column <= self.high)
-        # No value is above -inf but -inf itself goes left everywhere: it must meet boxes that are open below.
-        special = ~np.isfinite(row)
-        if special.any():
-            met[special] |= (self.low[special] == -np.inf) & (column[special] <= self.high[special])
-            met = np.where(np.isnan(column), self.missing, met)
+    def satisfied(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which conditions are met by a row, or by one value for each condition."""
+        met: NDArray[np.bool_] = (values > self.low) & (values <= self.high)
+        if not np.isfinite(values).all():
+            # No value is above -inf, but -inf itself goes left everywhere: it meets the boxes that are open below.
+            met = np.where(np.isnan(values), self.missing, met | (self.low == -np.inf) & (values <= self.high))
         return met
 
 
@@ -94,72 +89,90 @@ class TreeShap:
     """Explain the summed path length of a forest."""
 
     def __init__(self, forest: FlatForest, *, table_bytes: int = TABLE_BYTES) -> None:
-        self._leaves = leaves = Leaves.of(forest)
+        leaves = Leaves.of(forest)
         self.expected: float = float(leaves.value @ leaves.share.prod(axis=1))
         """Path length where nothing is known, summed over the trees."""
         used = leaves.share < 1
-        self._longest = max(1, int(used.sum(axis=1).max(initial=0)))
-        self._nodes, self._weights = _gauss_legendre(self._longest)
-        patterns = 2**forest.width
-        small = forest.width <= BITS and leaves.share.size * patterns * 8 <= table_bytes
-        self._table = self._tabulate(forest.width) if small else None
-        self._first = np.arange(len(leaves.value), dtype=np.intp) * patterns if small else None
-        if self._table is None:
-            self._narrow(used)
-        else:
-            self._addresses = Addresses(leaves.low, leaves.high, leaves.missing, self._table)
+        lengths = used.sum(axis=1)
+        self._groups = []
+        for length in range(1, int(lengths.max(initial=0)) + 1):
+            chosen = np.flatnonzero(lengths == length)
+            if len(chosen):
+                size = len(chosen) * 2**length * length * 8
+                tabulate = length <= MOST_TABULATED and size <= table_bytes
+                table_bytes -= size if tabulate else 0
+                self._groups.append(_Group(leaves, chosen, used, length, tabulate=tabulate))
 
     @property
     def tabulated(self) -> bool:
-        """Whether a row costs a look-up, not a computation."""
-        return self._table is not None
+        """Whether a row costs look-ups, not computation."""
+        return all(group.table is not None for group in self._groups)
 
     def values(self, rows: NDArray[np.float32]) -> Floats:
         """Return each feature's share of `path length - expected`, shape (rows, features)."""
-        if KERNEL is not None and self._table is not None:
-            return KERNEL.shap_values(rows, self._addresses, len(self._leaves.value))
-        return self.values_by_numpy(rows)
+        values = np.zeros(rows.shape)
+        for group in self._groups:
+            if KERNEL is not None and group.addresses is not None:
+                KERNEL.shap_values(rows, group.addresses, *group.shape, values)
+            else:
+                group.add(rows, values)
+        return values
 
     def values_by_numpy(self, rows: NDArray[np.float32]) -> Floats:
         """Do the same without the compiled kernel."""
-        one = self._from_table if self._table is not None else self._by_quadrature
-        return np.array([one(row) for row in rows]).reshape(rows.shape)
+        values = np.zeros(rows.shape)
+        for group in self._groups:
+            group.add(rows, values)
+        return values
 
-    def _tabulate(self, width: int) -> Floats:
-        """Return contributions by leaf and pattern, flattened to (leaves * patterns, features)."""
-        leaves = self._leaves
-        patterns = (np.arange(2**width)[:, None] >> np.arange(width) & 1).astype(np.float64)
-        table = np.empty((len(leaves.value), len(patterns), width))
+
+class _Group:
+    """Leaves with equally many features on their paths."""
+
+    def __init__(
+        self, leaves: Leaves, chosen: NDArray[np.intp], used: NDArray[np.bool_], length: int, *, tabulate: bool
+    ) -> None:
+        self.columns = np.nonzero(used[chosen])[1].reshape(-1, length)
+        self.shape = self.columns.shape
+        place = (chosen[:, None], self.columns)
+        low, high, missing = leaves.low[place], leaves.high[place], leaves.missing[place]
+        self._leaves = Leaves(low, high, missing, leaves.share[place], leaves.value[chosen])
+        self._nodes, self._weights = _gauss_legendre(length)
+        self.table = self._tabulate(length) if tabulate else None
+        self._first = np.arange(len(chosen)) << length
+        self.addresses = None
+        if self.table is not None:
+            boxes = np.empty(self.shape, dtype=BOX)
+            boxes["low"], boxes["high"], boxes["missing"], boxes["column"] = low, high, missing, self.columns
+            self.addresses = Addresses(boxes, self.table)
+
+    def add(self, rows: NDArray[np.float32], values: Floats) -> None:
+        """Add the leaves' contributions for each row to `values`."""
+        for i, row in enumerate(rows):
+            met = self._leaves.satisfied(row[self.columns])
+            if self.table is None:
+                found = self._contributions(met.astype(np.float64))
+            else:
+                pattern = np.packbits(met, axis=1, bitorder="little")[:, 0]
+                found = self.table.take(self._first + pattern, axis=0)
+            values[i] += np.bincount(self.columns.ravel(), weights=found.ravel(), minlength=len(row))
+
+    def _tabulate(self, length: int) -> Floats:
+        """Return contributions by leaf and pattern, shape (leaves * patterns, features on the path)."""
+        patterns = (np.arange(2**length)[:, None] >> np.arange(length) & 1).astype(np.float64)
+        table = np.empty((len(self._leaves.value), len(patterns), length))
         for place, pattern in enumerate(patterns):
-            table[:, place] = self._contributions(pattern[None, :], leaves.share)
-        return table.reshape(-1, width)
+            table[:, place] = self._contributions(pattern)
+        return table.reshape(-1, length)
 
-    def _contributions(self, met: Floats, share: Floats) -> Floats:
-        """Return contributions where conditions are met (1) or not (0); both (leaves, features on the path)."""
-        total = np.zeros(np.broadcast_shapes(met.shape, share.shape))
+    def _contributions(self, met: Floats) -> Floats:
+        """Return contributions where conditions are met (1) or not (0), shape (leaves, features on the path)."""
+        share = self._leaves.share
+        total = np.zeros(share.shape)
         for t, weight in zip(self._nodes, self._weights, strict=True):
             factor = met * t + share * (1 - t)  # positive: some training row went along
             total += weight * (factor.prod(axis=1, keepdims=True) / factor)
         return total * (met - share) * self._leaves.value[:, None]
-
-    def _from_table(self, row: NDArray[np.float32]) -> Floats:
-        if self._table is None or self._first is None:
-            raise TypeError("no table")
-        pattern = np.packbits(self._leaves.satisfied(row), axis=0, bitorder="little")[0]
-        total: Floats = self._table.take(self._first + pattern, axis=0).sum(axis=0)
-        return total
-
-    def _narrow(self, used: NDArray[np.bool_]) -> None:
-        """Keep, for each leaf, the features on its path only, padded with features that change nothing."""
-        order = np.argsort(~used, axis=1, kind="stable")[:, : self._longest]
-        self._columns = order
-        self._shares = np.take_along_axis(self._leaves.share, order, axis=1)
-
-    def _by_quadrature(self, row: NDArray[np.float32]) -> Floats:
-        met = np.take_along_axis(self._leaves.satisfied(row).T, self._columns, axis=1).astype(np.float64)
-        contributions = self._contributions(met, self._shares)
-        total = np.bincount(self._columns.ravel(), weights=contributions.ravel(), minlength=len(row))
-        return total.astype(np.float64, copy=False)
 
 
 def _gauss_legendre(features: int) -> tuple[Floats, Floats]:

@@ -19,6 +19,8 @@ NODE = np.dtype(
     [("threshold", np.float32), ("left", np.int32), ("feature", np.int32), ("missing_left", np.int32)], align=True
 )
 """`struct node` of kernel.c."""
+BOX = np.dtype([("low", np.float32), ("high", np.float32), ("column", np.int32), ("missing", np.int32)], align=True)
+"""`struct box` of kernel.c."""
 
 
 class Kernel:
@@ -30,7 +32,7 @@ class Kernel:
         self._path_lengths = loaded.path_lengths
         self._path_lengths.argtypes = [pointer, number, number, *[pointer] * 3, number, number, pointer]
         self._shap_values = loaded.shap_values
-        self._shap_values.argtypes = [pointer, number, number, *[pointer] * 4, number, pointer, pointer]
+        self._shap_values.argtypes = [pointer, number, number, pointer, pointer, number, number, pointer]
         self._merge = loaded.merge
         self._merge.argtypes = [pointer, number, pointer, number, pointer]
         for function in (self._path_lengths, self._shap_values, self._merge):
@@ -43,14 +45,12 @@ class Kernel:
         self._path_lengths(rows.ctypes.data, *rows.shape, *trees.pointers, count, depth, total.ctypes.data)
         return total
 
-    def shap_values(self, rows: NDArray[np.float32], boxes: "Addresses", leaves: int) -> Floats:
-        """Return contributions; `boxes` are low, high, missing and the table."""
+    def shap_values(
+        self, rows: NDArray[np.float32], leaves: "Addresses", count: int, length: int, values: Floats
+    ) -> None:
+        """Add contributions to `values`; `leaves` are `count` times `length` boxes (dtype BOX) and the table."""
         rows = np.ascontiguousarray(rows, dtype=np.float32)
-        values, pattern = np.empty(rows.shape), np.empty(leaves, dtype=np.uint8)
-        self._shap_values(
-            rows.ctypes.data, *rows.shape, *boxes.pointers, leaves, pattern.ctypes.data, values.ctypes.data
-        )
-        return values
+        self._shap_values(rows.ctypes.data, *rows.shape, *leaves.pointers, count, length, values.ctypes.data)
 
     def merge(self, a: Floats, b: Floats) -> tuple[float, float, float]:
         """Return gap, area and Anderson-Darling's sum of two ascending samples."""

@@ -58,39 +58,39 @@ void path_lengths(const float *rows, int64_t count, int64_t width, const struct 
     }
 }
 
-/* Mark in bit `bit` of each leaf's pattern whether x satisfies the leaf's conditions on one feature. */
-static void satisfied(float x, const float *low, const float *high, const uint8_t *missing, int64_t leaves, int bit,
-                      uint8_t *restrict pattern)
-{
-    if (x != x)
-        for (int64_t leaf = 0; leaf < leaves; leaf++)
-            pattern[leaf] |= (uint8_t)(missing[leaf] << bit);
-    else if (x == -INFINITY)
-        for (int64_t leaf = 0; leaf < leaves; leaf++)
-            pattern[leaf] |= (uint8_t)((low[leaf] == -INFINITY) << bit);
-    else
-        for (int64_t leaf = 0; leaf < leaves; leaf++)
-            pattern[leaf] |= (uint8_t)(((x > low[leaf]) & (x <= high[leaf])) << bit);
-}
+/* What one feature of a row must satisfy on the path to a leaf: low < x <= high. */
+struct box {
+    float low;
+    float high;
+    int32_t column;
+    int32_t missing;
+};
 
-/* Look up each leaf's contributions by its pattern and add them up. `boxes` are (width, leaves), `table` is
- * (leaves, 2^width, width), `pattern` is room for `leaves` bytes; width is at most 8. */
-void shap_values(const float *rows, int64_t count, int64_t width, const float *low, const float *high,
-                 const uint8_t *missing, const double *table, int64_t leaves, uint8_t *pattern, double *values)
+/* Look up the contributions of leaves with `length` (at most 8) features on their paths by which of the conditions a
+ * row meets, and add them to `values`, (count, width). `boxes` is (leaves, length), `table` (leaves, 2^length, length). */
+void shap_values(const float *rows, int64_t count, int64_t width, const struct box *boxes, const double *table,
+                 int64_t leaves, int64_t length, double *values)
 {
-    int64_t patterns = (int64_t)1 << width;
     for (int64_t i = 0; i < count; i++) {
-        double total[8] = {0};
-        memset(pattern, 0, leaves);
+        const float *row = rows + i * width;
+        double *total = values + i * width;
+        int special = 0;
         for (int64_t f = 0; f < width; f++)
-            satisfied(rows[i * width + f], low + f * leaves, high + f * leaves, missing + f * leaves, leaves, (int)f,
-                      pattern);
+            special |= !(fabsf(row[f]) < INFINITY);
         for (int64_t leaf = 0; leaf < leaves; leaf++) {
-            const double *entry = table + (leaf * patterns + pattern[leaf]) * width;
-            for (int64_t f = 0; f < width; f++)
-                total[f] += entry[f];
+            const struct box *box = boxes + leaf * length;
+            int64_t pattern = leaf << length;
+            for (int64_t k = 0; k < length; k++) {
+                float x = row[box[k].column];
+                int met = (x > box[k].low) & (x <= box[k].high);
+                if (special)
+                    met = x != x ? box[k].missing : met | ((box[k].low == -INFINITY) & (x <= box[k].high));
+                pattern |= (int64_t)met << k;
+            }
+            const double *entry = table + pattern * length;
+            for (int64_t k = 0; k < length; k++)
+                total[box[k].column] += entry[k];
         }
-        memcpy(values + i * width, total, width * sizeof(double));
     }
 }
 

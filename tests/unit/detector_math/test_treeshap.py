@@ -69,7 +69,7 @@ def test_each_row_satisfies_all_conditions_of_one_leaf_in_each_tree():
     flat = flatten_forest(fitted(4))
     leaves = Leaves.of(flat)
     for row in as_float32(np.concatenate((fresh(4), np.full((1, 4), np.nan), np.full((1, 4), -np.inf)))):
-        reached = np.flatnonzero(leaves.satisfied(row).all(axis=0))
+        reached = np.flatnonzero(leaves.satisfied(row).all(axis=1))
         assert len(reached) == 20
         assert leaves.value[reached].sum() == pytest.approx(flat.path_lengths(row[None])[0], abs=1e-9)
 
@@ -89,7 +89,7 @@ def path_length_if_known(leaves, row):
     met = leaves.satisfied(row)
 
     def worth(known):
-        factors = [met[j] if j in known else leaves.share[:, j] for j in range(len(row))]
+        factors = [met[:, j] if j in known else leaves.share[:, j] for j in range(len(row))]
         return float(leaves.value @ np.prod(factors, axis=0))
 
     return worth
