@@ -123,6 +123,7 @@ class World:
         self.qualities: dict[str, Quality] = {}
         self.alias: str | None = None
         self.registry_up = True
+        self.policy_in_place = True
         self.requests = 40.0
         """Users' requests per second, of 8 rows each."""
         self.world_drift = 0.0
@@ -254,6 +255,7 @@ class World:
             smoke_tests=self.smoke_tests,
             replays=self.replays,
             jobs=tuple(parse.job(body) for body in self.jobs),
+            policy_in_place=self.policy_in_place,
         )
 
     def track(self, color: Any) -> Track:
