@@ -5,6 +5,7 @@ wheel without it, or `ANOMALY_NATIVE=0`, means NumPy.
 """
 
 import ctypes
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+SOURCE = Path(__file__).with_name("kernel.c")
 LIBRARY = Path(__file__).with_name("kernel.so")
 
 NODE = np.dtype(
@@ -24,11 +26,18 @@ BOX = np.dtype([("low", np.float32), ("high", np.float32), ("column", np.int32),
 
 
 class Kernel:
-    """Typed calls into the compiled kernel; arrays must be C-contiguous and of the dtypes named."""
+    """Typed calls into the compiled kernel; arrays must be C-contiguous and of the dtypes named.
+
+    Raises OSError or AttributeError if the library cannot be used here, ValueError if its source is another.
+    """
 
     def __init__(self, library: Path) -> None:
         loaded = ctypes.CDLL(str(library))
         pointer, number = ctypes.c_void_p, ctypes.c_int64
+        loaded.source_hash.restype = number
+        wanted = int(hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:15], 16)
+        if loaded.source_hash() != wanted:
+            raise ValueError(f"{library.name} was compiled from another {SOURCE.name}")
         self._path_lengths = loaded.path_lengths
         self._path_lengths.argtypes = [pointer, number, number, *[pointer] * 3, number, number, pointer]
         self._shap_values = loaded.shap_values
@@ -73,7 +82,7 @@ def _load() -> Kernel | None:
         return None
     try:
         return Kernel(LIBRARY)
-    except (OSError, AttributeError):  # built for another machine, or by another version
+    except (OSError, AttributeError, ValueError):  # built for another machine, or from another source
         return None
 
 

@@ -7,6 +7,16 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifndef SOURCE_HASH
+#define SOURCE_HASH 0
+#endif
+
+/* Say which source this was compiled from, so that a library left over from another one is not used. */
+int64_t source_hash(void)
+{
+    return SOURCE_HASH;
+}
+
 /* A node of a tree: go to `left`, or to the node after it. A leaf is its own left child and sends everything there. */
 struct node {
     float threshold;

@@ -1,7 +1,9 @@
 """The compiled kernel and NumPy do the same; without a compiler nothing is missing but speed."""
 
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from anomaly_detector.drift.statistics import merge_by_numpy
 from anomaly_detector.explain.treeshap import TreeShap
 from anomaly_detector.scoring.estimators import flatten_forest
 from anomaly_detector.scoring.forest import as_float32
+
+compile_kernel = runpy.run_path(str(Path(__file__).parents[3] / "hatch_build.py"))["compile_kernel"]
 
 compiled = pytest.mark.skipif(
     native.KERNEL is None, reason="the kernel was not compiled: no C compiler at installation"
@@ -68,6 +72,14 @@ def test_the_kernel_can_be_switched_off_by_the_environment():
         [sys.executable, "-c", program], env={"ANOMALY_NATIVE": "0"}, capture_output=True, text=True, check=True
     )
     assert done.stdout == "None\n"
+
+
+@compiled
+def test_a_library_from_another_source_is_not_used(tmp_path):
+    (tmp_path / "kernel.c").write_bytes(native.SOURCE.read_bytes() + b"\n/* changed */\n")
+    compile_kernel(tmp_path, "cc")
+    with pytest.raises(ValueError, match=r"kernel\.so was compiled from another kernel\.c"):
+        native.Kernel(tmp_path / "kernel.so")
 
 
 def test_float32_rows_of_any_layout_are_taken():
