@@ -2,12 +2,13 @@
 # Both run as an ordinary user on a read-only root; everything that they write goes to mounted volumes and /tmp.
 ARG PYTHON=3.12
 
-FROM python:${PYTHON}-slim AS wheel
+# The full image has the C compiler that the detector's kernel is built with.
+FROM python:${PYTHON} AS wheel
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY requirements/build.lock requirements/
 RUN pip install --require-hashes -r requirements/build.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY operator operator
 COPY detector detector
 COPY devcluster devcluster
