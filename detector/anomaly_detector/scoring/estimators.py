@@ -85,7 +85,7 @@ def flatten_forest(forest: Any) -> FlatForest:
         parts["threshold"].append(np.where(inner, floor32(tree.threshold[order]), np.float32(np.inf)))
         parts["left"].append(left + first)
         parts["missing_left"].append(np.where(inner, tree.missing_go_to_left[order] != 0, np.True_))
-        lengths = forest._decision_path_lengths[index] + forest._average_path_length_per_tree[index] - 1.0  # noqa: SLF001
+        lengths = forest._decision_path_lengths[index] + forest._average_path_length_per_tree[index] - 1.0  # noqa: SLF001 - nothing public holds them
         parts["value"].append(np.where(inner, 0.0, lengths[order]))
         parts["cover"].append(tree.n_node_samples[order].astype(np.float64))
         roots.append(first)

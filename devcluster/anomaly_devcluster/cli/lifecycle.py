@@ -65,7 +65,7 @@ def _load(place: Path, table: dict[str, list[str]]) -> None:
 def _foreground(options: argparse.Namespace, place: Path, table: dict[str, list[str]]) -> int:
     if state.RUN_MARK not in os.environ:  # the mark must be in the environment from the first instruction on
         marked = os.environ | {state.RUN_MARK: uuid.uuid4().hex}
-        os.execve(sys.executable, [sys.executable, "-m", "anomaly_devcluster", *sys.argv[1:]], marked)  # noqa: S606
+        os.execve(sys.executable, [sys.executable, "-m", "anomaly_devcluster", *sys.argv[1:]], marked)  # noqa: S606 - no shell is wanted
     place.mkdir(mode=0o700, parents=True)
     _load(place, table)
     ready = os.environ.pop(_READY, None)

@@ -56,7 +56,7 @@ class Registry:
             found = await self._version(uri, model)
             status = found.get("status") or "READY"
             if status != "READY":
-                raise RegistryError("NotFound", f"version {found.get('version')} is {status}, not READY")  # noqa: TRY301
+                raise RegistryError("NotFound", f"version {found.get('version')} is {status}, not READY")  # noqa: TRY301 - caught like the rest
             return await self._resolved(uri, model, reference, found)
         except RegistryError as error:
             return Unresolved(reference=reference, model=model.name, reason=error.reason, message=str(error))
