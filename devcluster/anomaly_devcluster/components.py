@@ -28,7 +28,7 @@ from anomaly_devcluster.events import EventRecorder
 from anomaly_devcluster.informer import Informers
 from anomaly_devcluster.node.agent import Node
 from anomaly_devcluster.node.container import Backoff
-from anomaly_devcluster.node.processes import adopt_orphans, die_with_parent
+from anomaly_devcluster.node.processes import adopt_orphans, die_with_parent, end_descendants
 from anomaly_devcluster.node.server import serve
 from anomaly_devcluster.proxy import Proxy
 
@@ -133,7 +133,10 @@ def run(name: str, setup: Setup, listener: socket.socket) -> None:
     die_with_parent(signal.SIGTERM if name == "node" else signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     (setup.folder / f"{name}.pid").write_text(str(os.getpid()))
-    asyncio.run(_until_terminated(_ENTRIES[name](setup, listener)))
+    try:
+        asyncio.run(_until_terminated(_ENTRIES[name](setup, listener)))
+    finally:
+        end_descendants()
 
 
 async def _until_terminated(work: Awaitable[None]) -> None:

@@ -7,6 +7,7 @@ import itertools
 import os
 
 import pytest
+
 from anomaly_devcluster import testing
 
 _numbers = itertools.count(1)

@@ -13,9 +13,6 @@ _USAGE_STATUS = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 1 for what failed, 2 for what was asked wrongly."""
-    if not sys.platform.startswith("linux"):
-        print("devcluster needs Linux: its pods are processes with loopback addresses of their own.", file=sys.stderr)
-        return _USAGE_STATUS
     parsed = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.run
     try:

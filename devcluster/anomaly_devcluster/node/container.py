@@ -48,8 +48,8 @@ class Surroundings(Protocol):
     def address(self) -> str:
         """The pod's address."""
 
-    def environment(self, container: Object) -> dict[str, str]:
-        """Return the container's variables; raises ConfigurationError."""
+    def environment(self, container: Object) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the container's own variables and those of every container; raises ConfigurationError."""
 
     def mount_table(self, container: Object) -> dict[str, str]:
         """Return the container's mounts; raises ConfigurationError."""
@@ -175,13 +175,13 @@ class Container:
         """Return the translated command line; raises UnknownImageError or ConfigurationError."""
         image = self.pod.images.command(self.spec["image"])
         self._mounts = Mounts({**self.pod.mount_table(self.spec), self._termination_path: str(self._termination_file)})
-        self._env = {key: self._mounts.text(value) for key, value in self.pod.environment(self.spec).items()}
+        own, base = self.pod.environment(self.spec)
+        self._env = base | {name: self._mounts.text(value) for name, value in own.items()}
         values = {"POD_IP": self.pod.address, **self._env}
-        words = [expand(word, values) for word in self.spec.get("command") or []]
-        if not words:
-            words = [expand(word, values) for word in image]
-        words += [expand(word, values) for word in self.spec.get("args") or []]
-        return [self._mounts.text(word) for word in words]
+        command = self.spec.get("command") or []
+        asked = [self._mounts.text(expand(word, values)) for word in [*command, *(self.spec.get("args") or [])]]
+        # The table's words are paths of this machine, even where one looks like a path of the container.
+        return asked if command else [*(expand(word, values) for word in image), *asked]
 
     @property
     def _termination_path(self) -> str:

@@ -93,11 +93,11 @@ def build(
     lookup: Lookup,
     capacity: Mapping[str, float],
 ) -> dict[str, str]:
-    """Return the variables that a container's spec asks for, on top of `base`.
+    """Return the variables that a container's spec asks for; they may refer to those of `base`.
 
     Raises ConfigurationError when a ConfigMap, Secret or key that is not optional is missing.
     """
-    values = dict(base)
+    values: dict[str, str] = {}
     for source in container.get("envFrom") or []:
         prefix = source.get("prefix", "")
         for kind, reference in (("ConfigMap", source.get("configMapRef")), ("Secret", source.get("secretRef"))):
@@ -107,7 +107,7 @@ def build(
     for variable in container.get("env") or []:
         value = _value(pod, container, variable, lookup, capacity)
         if value is not None:
-            values[variable["name"]] = value if "valueFrom" in variable else expand(value, values)
+            values[variable["name"]] = value if "valueFrom" in variable else expand(value, {**base, **values})
     return values
 
 

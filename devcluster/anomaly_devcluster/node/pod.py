@@ -94,12 +94,12 @@ class Pod:
         record = self._node.events.warning if kind == "Warning" else self._node.events.normal
         record(self.body, reason, message)
 
-    def environment(self, container: Object) -> dict[str, str]:
-        """Return the container's variables; raises ConfigurationError."""
+    def environment(self, container: Object) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the container's own variables and those of every container; raises ConfigurationError."""
         body = {**self.body, "status": {**self.body.get("status", {}), "podIP": self.address}}
         body["status"]["hostIP"] = self._node.address
         base = {**self._node.base_environment(body), "HOSTNAME": body["metadata"]["name"]}
-        return environment.build(body, container, base, self._lookup, self._node.capacity)
+        return environment.build(body, container, base, self._lookup, self._node.capacity), base
 
     def mount_table(self, container: Object) -> dict[str, str]:
         """Return the container's mounts; raises ConfigurationError."""

@@ -1,5 +1,4 @@
 import pytest
-
 from tests.e2e.devcluster.conftest import deployment, eventually, script_pod, web_template
 
 pytestmark = pytest.mark.e2e

@@ -1,6 +1,9 @@
 import base64
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from anomaly_devcluster.node.environment import (
     ConfigurationError,
     build,
@@ -10,8 +13,6 @@ from anomaly_devcluster.node.environment import (
     service_variables,
 )
 from anomaly_devcluster.node.mounts import Mounts
-from hypothesis import given
-from hypothesis import strategies as st
 
 POD = {
     "metadata": {"name": "p", "namespace": "n", "uid": "u", "labels": {"color": "blue"}, "annotations": {}},
@@ -47,6 +48,11 @@ def test_a_variable_may_use_those_before_it_and_not_those_after_it():
         ]
     }
     assert build(POD, container, {}, none, {})["B"] == "1$(C)"
+
+
+def test_a_variable_may_use_those_of_the_node_which_are_not_repeated():
+    container = {"env": [{"name": "URL", "value": "https://$(HOST)"}]}
+    assert build(POD, container, {"HOST": "h"}, none, {}) == {"URL": "https://h"}
 
 
 def test_a_value_from_a_secret_is_not_expanded():

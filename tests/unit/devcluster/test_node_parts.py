@@ -1,13 +1,14 @@
 import ipaddress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from anomaly_devcluster.addresses import PodAddresses, service_address
 from anomaly_devcluster.node import images, status
 from anomaly_devcluster.node.images import ImageTable, UnknownImageError
 from anomaly_devcluster.node.probes import Probe, Verdict
 from anomaly_devcluster.node.volumes import write_atomically
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def verdicts(kind, spec, results):

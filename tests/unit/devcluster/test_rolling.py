@@ -1,6 +1,7 @@
-from anomaly_devcluster.controllers.rolling import Limits, Size, grown, shrunk
 from hypothesis import given
 from hypothesis import strategies as st
+
+from anomaly_devcluster.controllers.rolling import Limits, Size, grown, shrunk
 
 
 def test_surge_percentages_are_rounded_up_and_unavailable_ones_down():
