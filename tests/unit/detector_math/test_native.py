@@ -20,7 +20,7 @@ from anomaly_detector.scoring.forest import as_float32
 
 compile_kernel = runpy.run_path(str(Path(__file__).parents[3] / "hatch_build.py"))["compile_kernel"]
 
-compiled = pytest.mark.skipif(native.KERNEL is None, reason="the kernel was not compiled: no C compiler at installation")
+compiled = pytest.mark.skipif(
     native.KERNEL is None, reason="the kernel was not compiled: no C compiler at installation"
 )
 SETTINGS = settings(max_examples=25, deadline=None)
