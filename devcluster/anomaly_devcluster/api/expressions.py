@@ -39,7 +39,7 @@ class Expression:
         context = cel.Context(variables=variables, functions=self._functions)
         try:
             return self._program.execute(context)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
             raise CelError(str(error)) from None
 
 
