@@ -64,7 +64,7 @@ async def _from_elsewhere(settings: FetchSettings, cache: Cache, digest: str | N
     with cache.scratch() as scratch:
         folder = scratch / "model"
         folder.mkdir()
-        await registry.download(settings, folder)
+        folder = await registry.download(settings, folder)
         found = await asyncio.to_thread(bundle.digest, folder)
         if digest is not None and found != digest:
             raise RefusedError(f"digest: expected {digest}, got {found} from {settings.artifact.source}")

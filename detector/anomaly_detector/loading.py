@@ -41,6 +41,7 @@ async def flatten(cache: Cache, digest: str, *, allow_pickle: bool) -> Path:
     """
     place = cache.flat(digest)
     if (place / "meta.json").is_file():
+        _check_pickle(place, allow_pickle=allow_pickle)
         return place
     with cache.scratch() as scratch:
         out = scratch / "flat"
@@ -75,7 +76,6 @@ async def load(settings: Settings, config: Config, boot_id: str) -> DataPlane:
     if digest is None or not await asyncio.to_thread(cache.holds, digest):
         raise UnavailableError(f"{artifact.cache_dir}: no artifact {digest or 'of ' + artifact.source}; run `fetch`")
     flat = await flatten(cache, digest, allow_pickle=artifact.allow_pickle)
-    _check_pickle(flat, artifact)
     try:
         bundle = read_bundle(cache.model(digest))
         scorer = await asyncio.to_thread(scoring.load, flat, cache.model(digest))
@@ -151,8 +151,8 @@ def _reference_scores(model: Model, bundle: Bundle) -> np.ndarray[tuple[int], np
     return np.asarray(model.scorer.score(bundle.reference), dtype=np.float64)
 
 
-def _check_pickle(flat: Path, artifact: Artifact) -> None:
+def _check_pickle(flat: Path, *, allow_pickle: bool) -> None:
     """Refuse what another pod was allowed to flatten from a pickle and this one is not."""
     meta = json.loads((flat / "meta.json").read_text())
-    if meta.get("format") != "skops" and not artifact.allow_pickle:
+    if meta.get("format") != "skops" and not allow_pickle:
         raise RefusedError("the artifact is a pickle and spec.model.allowPickle is false")

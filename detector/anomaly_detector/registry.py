@@ -18,7 +18,7 @@ from anomaly_detector.settings import FetchSettings
 
 PROXIED = "mlflow-artifacts:"
 _DOWNLOADER = (
-    "import sys, mlflow.artifacts; mlflow.artifacts.download_artifacts(artifact_uri=sys.argv[1], dst_path=sys.argv[2])"
+    "import sys, mlflow.artifacts as a; print(a.download_artifacts(artifact_uri=sys.argv[1], dst_path=sys.argv[2]))"
 )
 _LIMITS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -30,8 +30,8 @@ _CHUNK = 1 << 20
 _MAX_FILES = 10_000
 
 
-async def download(settings: FetchSettings, folder: Path) -> None:
-    """Bring the artifact of `settings.artifact.source` into `folder`, which is empty.
+async def download(settings: FetchSettings, folder: Path) -> Path:
+    """Bring the artifact of `settings.artifact.source` into `folder`, which is empty, and return where in it it lies.
 
     Raises UnavailableError when the registry does not answer or refuses, RefusedError when it answers nonsense.
     """
@@ -41,8 +41,8 @@ async def download(settings: FetchSettings, folder: Path) -> None:
                 root = await _artifact_root(session, settings)
                 if root is not None and root.startswith(PROXIED):
                     await _download_proxied(session, settings, root, folder)
-                    return
-            await _download_with_mlflow(settings, folder)
+                    return folder
+            return await _download_with_mlflow(settings, folder)
     except TimeoutError:
         raise UnavailableError(f"{settings.tracking_uri}: no artifact within {settings.timeout_seconds:g} s") from None
     except aiohttp.ClientError as error:
@@ -159,7 +159,7 @@ def _text(value: Any, *path: str) -> str:
     return value
 
 
-async def _download_with_mlflow(settings: FetchSettings, folder: Path) -> None:
+async def _download_with_mlflow(settings: FetchSettings, folder: Path) -> Path:
     environment = {**os.environ, **_LIMITS, "MLFLOW_TRACKING_URI": settings.tracking_uri}
     secrets = {
         "MLFLOW_TRACKING_USERNAME": settings.username,
@@ -170,10 +170,10 @@ async def _download_with_mlflow(settings: FetchSettings, folder: Path) -> None:
     environment |= {name: value for name, value in secrets.items() if value}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _DOWNLOADER, settings.artifact.source, str(folder),
-        env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        _, stderr = await process.communicate()
+        stdout, stderr = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
@@ -181,3 +181,5 @@ async def _download_with_mlflow(settings: FetchSettings, folder: Path) -> None:
     if process.returncode != 0:
         lines = stderr.decode(errors="replace").strip().splitlines()
         raise UnavailableError(f"{settings.artifact.source}: {lines[-1][:500] if lines else 'MLflow gave no reason'}")
+    place = Path(stdout.decode().strip().splitlines()[-1] if stdout.strip() else folder)
+    return place if place.is_relative_to(folder) else folder

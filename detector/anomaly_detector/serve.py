@@ -150,7 +150,7 @@ async def _close_ports(pod: Pod, runners: list[web.AppRunner]) -> None:
             await site.stop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(IN_FLIGHT_GRACE_SECONDS):
-            while pod.in_flight:
+            while pod.in_flight:  # noqa: ASYNC110 - requests need not know that somebody waits for them
                 await asyncio.sleep(IN_FLIGHT_POLL_SECONDS)
     for runner in runners:
         await runner.cleanup()

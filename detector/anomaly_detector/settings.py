@@ -149,12 +149,13 @@ class _Reader:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._problems: list[str] = []
+        self._unreadable: set[str] = set()
 
     def text(self, name: str, default: str | None = None, *, check: Callable[[str], str | None] | None = None) -> str:
         """Return a setting; with `check`, which says what is expected instead or returns None."""
         value = self.raw(name)
-        if value is None or (value == "" and default is not None):
-            if default is None:
+        if not value:
+            if default is None and name not in self._unreadable:
                 self._problems.append(f"{name}: missing")
             return default or ""
         if check is not None and (expected := check(value)) is not None:
@@ -189,7 +190,8 @@ class _Reader:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
             self._problems.append(f"{name}_FILE: {path}: {reason}")
-            return ""
+            self._unreadable.add(name)
+            return None
 
     def finish(self) -> None:
         """Raise if anything was wrong."""
