@@ -1,0 +1,263 @@
+"""`kubectl anomaly` as a process, against a real API: what it prints, what it writes, how it ends."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tests.plugins.installed_chart import call
+
+from anomaly_operator.domain import history
+from anomaly_operator.domain.codec import to_json
+from anomaly_operator.domain.records import Evidence, HistoryEntry, LastCommand, Status
+from anomaly_operator.domain.times import parse_time
+
+pytestmark = pytest.mark.e2e
+
+BIN = Path(sys.executable).parent
+MODELS = "/apis/anomalymodel.dev/v1alpha1/namespaces/demo/anomalymodels"
+MERGE = "application/merge-patch+json"
+_numbers = itertools.count(1)
+NOON = parse_time("2026-03-01T12:00:00Z")
+
+
+@pytest.fixture
+def model(installed):
+    """A model of the test's own, with a history of a promotion and a rollback."""
+    name = f"steered-{next(_numbers)}"
+    body = {
+        "apiVersion": "anomalymodel.dev/v1alpha1",
+        "kind": "AnomalyModel",
+        "metadata": {"name": name, "namespace": "demo"},
+        "spec": {"model": {"name": "registered", "alias": "champion"}},
+    }
+    admin = installed.admin()
+    call(admin, "POST", MODELS, body)
+    status = Status(observed_generation=1, phase="Degraded", step="Guard", message="version 2 was rolled back")
+    for entry in (
+        HistoryEntry(
+            revision="aaa",
+            version="1",
+            outcome="Promoted",
+            reason="Deployed",
+            active="aaa",
+            active_version="1",
+            ended_at=NOON,
+        ),
+        HistoryEntry(
+            revision="bbb",
+            version="2",
+            outcome="Promoted",
+            reason="Promoted",
+            active="bbb",
+            active_version="2",
+            ended_at=NOON + 60,
+        ),
+        HistoryEntry(
+            revision="bbb",
+            version="2",
+            outcome="RolledBack",
+            reason="ErrorRateExceeded",
+            active="aaa",
+            active_version="1",
+            ended_at=NOON + 90.5,
+            evidence=(Evidence(metric="errorRate", value=0.12, limit=0.01, samples=700),),
+        ),
+    ):
+        status = history.add(status, entry, limit=10)
+    write_status(admin, name, to_json(status))
+    yield name
+    call(admin, "DELETE", f"{MODELS}/{name}")
+
+
+def write_status(api, name, status):
+    call(api, "PATCH", f"{MODELS}/{name}/status", {"status": status}, media=MERGE)
+
+
+@pytest.fixture
+def anomaly(installed):
+    """Run the program as kubectl runs its plugins."""
+
+    def run(*arguments, kubeconfig=installed.cluster.kubeconfig):
+        env = {**os.environ, "KUBECONFIG": str(kubeconfig), "PATH": f"{BIN}:{os.environ['PATH']}"}
+        command = [BIN / "kubectl", "anomaly", *arguments]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+    return run
+
+
+def test_kubectl_finds_it_as_a_plugin_and_it_lists_models(anomaly, model):
+    done = anomaly("list", "-n", "demo")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    line = next(line for line in done.stdout.splitlines() if line.startswith(model))
+    assert line.split()[:2] == [model, "Degraded"]
+
+
+def test_all_namespaces_are_listed_with_their_names(anomaly, model):
+    done = anomaly("list", "-A")
+
+    assert done.stdout.splitlines()[0].split()[:2] == ["NAMESPACE", "NAME"]
+    assert ["demo", model] in [line.split()[:2] for line in done.stdout.splitlines()]
+
+
+def test_json_is_the_object_itself(installed, anomaly, model):
+    assert json.loads(anomaly("status", model, "-n", "demo", "-o", "json").stdout) == call(
+        installed.admin(), "GET", f"{MODELS}/{model}"
+    )
+
+
+def test_the_history_verifies_as_it_was_written(anomaly, model):
+    done = anomaly("history", model, "-n", "demo", "--verify")
+
+    assert done.returncode == 0
+    assert done.stderr == "hash chain: 3 entries, unbroken\n"
+    assert "errorRate 0.12 (limit 0.01, 700 samples)" in done.stdout
+
+
+def test_a_history_that_was_touched_up_does_not_verify(installed, anomaly, model):
+    entries = call(installed.admin(), "GET", f"{MODELS}/{model}")["status"]["history"]
+    entries[0]["evidence"][0]["value"] = 0.02
+    write_status(installed.admin(), model, {"history": entries})
+
+    done = anomaly("history", model, "-n", "demo", "--verify")
+
+    assert done.returncode == 1
+    assert "the history was changed after it was written: the entry about version 2 (RolledBack" in done.stderr
+
+
+def test_an_entry_that_was_dropped_is_noticed(installed, anomaly, model):
+    entries = call(installed.admin(), "GET", f"{MODELS}/{model}")["status"]["history"]
+    write_status(installed.admin(), model, {"history": [entries[0], entries[2]]})
+
+    assert anomaly("history", model, "-n", "demo", "--verify").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("at", "version"),
+    [("2026-03-01T12:00:30Z", "1"), ("2026-03-01T12:01:10Z", "2"), ("2026-03-01T13:05:00+01:00", "1")],
+)
+def test_it_says_what_served_at_a_time(anomaly, model, at, version):
+    done = anomaly("history", model, "-n", "demo", "--at", at, "-o", "json")
+
+    assert json.loads(done.stdout)["version"] == version
+
+
+def test_a_time_before_the_history_is_an_error_in_words(anomaly, model):
+    done = anomaly("history", model, "-n", "demo", "--at", "2020-01-01T00:00:00Z")
+
+    assert done.returncode == 1
+    assert "does not reach back to 2020-01-01" in done.stderr
+
+
+def test_an_absent_model_is_one_sentence(anomaly):
+    done = anomaly("status", "absent", "-n", "demo")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: AnomalyModel demo/absent: ")
+    assert "not found" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_server_that_is_not_there_is_one_sentence(installed, anomaly, tmp_path):
+    dead = tmp_path / "kubeconfig"
+    text = installed.cluster.kubeconfig.read_text()
+    dead.write_text(text.replace(installed.cluster.server, "https://127.0.0.1:9"))
+
+    done = anomaly("list", kubeconfig=dead)
+
+    assert done.returncode == 1
+    assert "the API server does not answer" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_command_carries_who_asked_and_belongs_to_the_cli(installed, anomaly, model):
+    done = anomaly("rollback", model, "-n", "demo", "--to", "aaa", "--wait", "0")
+
+    assert (done.returncode, done.stdout) == (0, "rollback: asked\n")
+    metadata = call(installed.admin(), "GET", f"{MODELS}/{model}")["metadata"]
+    command = json.loads(metadata["annotations"]["anomalymodel.dev/command"])
+    who = installed.cluster.kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
+    assert {k: command[k] for k in ("verb", "revision", "by")} == {"verb": "rollback", "revision": "aaa", "by": who}
+    assert "anomaly-cli" in {entry["manager"] for entry in metadata["managedFields"]}
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("Accepted", 0), ("Refused", 1)])
+def test_it_waits_for_the_answer_to_its_own_command(installed, anomaly, model, outcome, code):
+    def answer():
+        """Stand in for the operator: answer the command that is there, once there is one."""
+        while True:
+            metadata = call(installed.admin(), "GET", f"{MODELS}/{model}")["metadata"]
+            if text := metadata.get("annotations", {}).get("anomalymodel.dev/command"):
+                command = json.loads(text)
+                last = LastCommand(
+                    id=command["id"],
+                    verb=command["verb"],
+                    by=command["by"],
+                    outcome=outcome,
+                    message="because",
+                    time=NOON,
+                )
+                write_status(installed.admin(), model, {"lastCommand": to_json(last)})
+                return
+
+    # An older answer must not pass for the one that is waited for.
+    old = LastCommand(id="older", verb="pause", outcome="Accepted", time=NOON)
+    write_status(installed.admin(), model, {"lastCommand": to_json(old)})
+    operator = threading.Thread(target=answer)
+    operator.start()
+
+    done = anomaly("pause", model, "-n", "demo", "--wait", "30")
+
+    operator.join()
+    assert (done.returncode, done.stdout) == (code, f"pause: {outcome.lower()}: because\n")
+
+
+def test_without_an_operator_it_says_that_the_command_stays(anomaly, model):
+    done = anomaly("pause", model, "-n", "demo", "--wait", "0.2")
+
+    assert done.returncode == 3
+    assert "no answer from the operator" in done.stderr
+    assert "stays in place" in done.stderr
+
+
+def test_it_shows_both_versions(anomaly):
+    done = anomaly("version")
+
+    assert done.stdout.startswith("kubectl-anomaly 0.1.0\nKubernetes v1.")
+
+
+def test_promoting_a_version_moves_the_alias_in_the_registry(mlflow_server, model_name):
+    def post(path, **fields):
+        request = urllib.request.Request(
+            f"{mlflow_server.uri}/api/2.0/mlflow/{path}",
+            json.dumps(fields).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def promote(version):
+        command = [BIN / "kubectl-anomaly", "promote-version", model_name, version, "--alias", "champion"]
+        env = {**os.environ, "MLFLOW_TRACKING_URI": mlflow_server.uri}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    post("registered-models/create", name=model_name)
+    for _ in range(2):
+        post("model-versions/create", name=model_name, source="s3://somewhere/model")
+
+    first, second, absent = promote("1"), promote("2"), promote("7")
+
+    assert first.stdout == f"{model_name}: alias champion moved from nowhere to version 1\n"
+    assert second.stdout == f"{model_name}: alias champion moved from 1 to version 2\n"
+    assert absent.returncode == 1
+    assert "7" in absent.stderr
+    with urllib.request.urlopen(
+        f"{mlflow_server.uri}/api/2.0/mlflow/registered-models/alias?name={model_name}&alias=champion", timeout=30
+    ) as answer:
+        assert json.load(answer)["model_version"]["version"] == "2"
