@@ -135,7 +135,7 @@ def test_applying_the_same_again_changes_nothing(data):
 def test_who_applies_the_same_value_shares_it():
     live = applied(applied(None, "alice", {"a": "1"}), "bob", {"a": "1"})
     assert applied(live, "alice", {})["data"] == {"a": "1"}
-    with pytest.raises(StatusError, match='conflict with "bob": [.]data[.]a'):
+    with pytest.raises(StatusError, match=r'conflict with "bob": [.]data[.]a'):
         applied(live, "alice", {"a": "2"})
 
 
