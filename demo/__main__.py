@@ -5,7 +5,6 @@ import asyncio
 import json
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import recording
@@ -68,8 +67,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave everything running at the end, to play with")
     options = parser.parse_args()
-    with suppress(asyncio.CancelledError):
+    try:
         return asyncio.run(_interruptible(keep=options.keep))
+    except StageError as error:
+        print(f"The stage could not be set: {error}", file=sys.stderr)
+        return 1
+    except asyncio.CancelledError:
+        pass
     print("Interrupted; everything that was started is stopped.", file=sys.stderr)
     return 130
 

@@ -9,15 +9,11 @@ CHART = Path(__file__).parent.parent / "charts" / "anomaly-operator"
 RELEASE = "anomaly-operator"
 
 
-def install(kubeconfig: Path, *, namespace: str, values: dict[str, Any], seconds: int = 60) -> None:
-    """Run `helm install --wait --create-namespace`.
-
-    Raises helm_python.HelmError with what was refused, or when the operator is not ready within `seconds`.
-    """
-    with Config(kubeconfig_path=kubeconfig, namespace=namespace) as helm:
-        helm.install(
-            CHART, RELEASE, values, namespace=namespace, create_namespace=True, wait="watcher", timeout=seconds
-        )
+def install(kubeconfig: Path, *, namespace: str, values: dict[str, Any]) -> None:
+    """Run `helm install --create-namespace`. Raises helm_python.HelmError with what was refused."""
+    # Helm keeps releases in Secrets that it writes as protobuf, which a devcluster does not speak: hence in memory.
+    with Config(kubeconfig_path=kubeconfig, namespace=namespace, storage_driver="memory") as helm:
+        helm.install(CHART, RELEASE, values, namespace=namespace, create_namespace=True)
 
 
 def values(*, tracking_uri: str) -> dict[str, Any]:

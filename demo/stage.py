@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from helm_python import HelmError
 
 import chart
 import recording
@@ -133,13 +134,23 @@ async def stage(*, keep: bool) -> AsyncIterator[Stage]:
         replay = recording.split(recording.HERE / "steady.csv", folder / "training.csv")
         trainer = await start_trainer(stack, folder, server.uri)
         kubeconfig = await devcluster(stack, name, keep=keep)
-        await asyncio.to_thread(
-            chart.install, kubeconfig, namespace=SYSTEM, values=chart.values(tracking_uri=server.uri)
-        )
+        await install(kubeconfig, server.uri)
         await asyncio.to_thread(wait_until_healthy, server)
         client = await stack.enter_async_context(Client(Access.from_kubeconfig(kubeconfig), "demo"))
         world = await stack.enter_async_context(watched(client))
         yield Stage(folder, name, kubeconfig, server.uri, client, world, trainer, server.process.pid, replay)
+
+
+async def install(kubeconfig: Path, tracking_uri: str) -> None:
+    """Install the chart. Raises StageError with the operator's own log if it does not come up."""
+    values = chart.values(tracking_uri=tracking_uri)
+    kubectl = (str(BIN / "kubectl"), "--kubeconfig", str(kubeconfig), "-n", SYSTEM)
+    try:
+        await asyncio.to_thread(chart.install, kubeconfig, namespace=SYSTEM, values=values)
+        await run(*kubectl, "rollout", "status", f"deployment/{chart.RELEASE}", "--timeout=60s")
+    except (HelmError, StageError) as error:
+        log = await run(*kubectl, "logs", f"deployment/{chart.RELEASE}", "--tail=20")
+        raise StageError(f"helm install: {error}\nThe operator's log:\n{log}") from error
 
 
 async def devcluster(stack: AsyncExitStack, name: str, *, keep: bool) -> Path:

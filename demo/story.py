@@ -125,7 +125,10 @@ class Story:
         await self.stage.move_alias(step.version)
 
     async def _active(self, version: str | None) -> None:
-        await self.world.until(lambda: self._serving() == version and bool(self.world.switches))
+        """Wait until `version` serves; raises DidNotHappenError if it is rejected instead."""
+        await self.world.until(lambda: self._serving() == version or self._quarantined(version))
+        if self._serving() != version:
+            raise DidNotHappenError(str(self.world.status["message"]))
 
     def _serving(self) -> str | None:
         active = self.world.status.get("active") or {}
@@ -136,7 +139,7 @@ class Story:
 
     def _reason(self) -> str:
         history = self.world.status.get("history") or [{}]
-        return str(history[0].get("reason", ""))
+        return str(history[0].get("message") or history[0].get("reason", ""))
 
     def _measure(self, version: str) -> None:
         """Take the times of a rollback: breach seen -> selector patched -> last answer of the version that was left."""

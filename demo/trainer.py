@@ -7,14 +7,33 @@ and prints one JSON object a version.
 import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+from anomaly_detector.train.features import FeatureNotes
+from anomaly_detector.train.files import read_file
+from anomaly_detector.train.pipeline import Recipe
+from anomaly_detector.train.registry import Registry
+from anomaly_detector.train.run import Order, train_and_register
+
 MODEL = "anomaly-detection-production"
-VERSIONS: tuple[dict[str, object], ...] = (
-    {"description": "The first half of the recording.", "rows": 0.5, "seed": 1},
-    {"description": "The whole training part of the recording.", "seed": 2},
-    {"description": "A mistake: half of all rows are called anomalous.", "seed": 3, "contamination": 0.5},
-    {"description": "A trap: a Box-Cox transformation knows no zero.", "seed": 4, "transform": "boxcox:network_mbps"},
+ALIAS = "champion"
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One version of the story."""
+
+    about: str
+    recipe: Recipe
+    alias: str | None = None
+
+
+CHAPTERS = (
+    Chapter("Trained with fifty trees.", Recipe(seed=1, parameters={"n_estimators": 50}), alias=ALIAS),
+    Chapter("Trained with a hundred trees.", Recipe(seed=2)),
+    Chapter("A mistake: half of all rows are called anomalous.", Recipe(seed=3, contamination=0.5)),
+    Chapter("A trap: Box-Cox knows no zero.", Recipe(seed=4, transforms=("boxcox:network_mbps",))),
 )
 
 
@@ -24,9 +43,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tracking-uri", required=True)
     options = parser.parse_args()
-    for number, recipe in enumerate(VERSIONS, start=1):
-        sys.stdin.readline()
-        print(json.dumps({"number": number, **recipe}), flush=True)
+    registry = Registry(options.tracking_uri)
+    table = read_file(options.data, notes=FeatureNotes(), missing="refuse")
+    for chapter in CHAPTERS:
+        if not sys.stdin.readline():
+            return
+        order = Order(
+            model=MODEL, recipe=chapter.recipe, about=chapter.about, alias=chapter.alias, force=True, window=250
+        )
+        trained = train_and_register(table, registry, order)
+        print(json.dumps(trained.as_json()), flush=True)
 
 
 if __name__ == "__main__":
