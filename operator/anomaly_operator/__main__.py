@@ -122,22 +122,24 @@ class Operator:
                 )
             ]
             elector = group.create_task(self._lead(), name="elector")
-            watching = asyncio.Event()
-            tasks.append(group.create_task(_endless("watches", self._watch(watching)), name="watches"))
-            await watching.wait()
-            # Kopf installs its own handlers while it starts; the Lease is to be released before it is stopped.
-            _on_signals(self._stop)
+            tasks.append(group.create_task(_endless("watches", self._watch()), name="watches"))
             await elector
             log.info("stopping")
             for task in tasks:
                 task.cancel()
 
-    async def _watch(self, ready: asyncio.Event) -> None:
-        never = asyncio.Event()
-        try:
-            await triggers.run(self._config, self._settings.watch_namespaces, self._on_change, ready=ready, stop=never)
-        finally:
-            ready.set()
+    async def _watch(self) -> None:
+        """Watch from the first LIST on: Kopf gives up where an API server or a definition is not there yet."""
+        await self._synced.wait()
+        ready, never = asyncio.Event(), asyncio.Event()
+        signals = asyncio.create_task(self._after(ready))
+        await triggers.run(self._config, self._settings.watch_namespaces, self._on_change, ready=ready, stop=never)
+        await signals
+
+    async def _after(self, ready: asyncio.Event) -> None:
+        """Take back the signals that Kopf takes while it starts: the Lease is to be released before it is stopped."""
+        await ready.wait()
+        _on_signals(self._stop)
 
     async def _sync(self) -> None:
         await self._resync.first()

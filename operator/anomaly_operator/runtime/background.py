@@ -11,14 +11,11 @@ log = logging.getLogger(__name__)
 class Background:
     """Run coroutines, one at a time per name; what comes above the limit is dropped and counted."""
 
-    def __init__(self, limit: int = 512) -> None:
+    def __init__(self, *, limit: int = 20_000, concurrent: int = 256) -> None:
         self._limit = limit
+        self._slots = asyncio.Semaphore(concurrent)
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self.dropped = 0
-
-    def busy(self, name: Hashable) -> bool:
-        """Return whether something runs under this name."""
-        return name in self._tasks
 
     def start(self, name: Hashable, work: Coroutine[Any, Any, None]) -> bool:
         """Start `work` unless something runs under its name or too much runs already; returns whether it started."""
@@ -26,10 +23,17 @@ class Background:
             self.dropped += name not in self._tasks
             work.close()
             return False
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._in_turn(work))
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._ended(name, done))
         return True
+
+    async def _in_turn(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with self._slots:
+                await work
+        finally:
+            work.close()
 
     async def stop(self) -> None:
         """Cancel what runs."""

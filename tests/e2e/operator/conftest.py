@@ -69,6 +69,13 @@ class OperatorProcess:
             time.sleep(0.02)
         raise AssertionError(f"no {message!r} in the log:\n{self.log.read_text()[-4000:]}")
 
+    def wait_for_last(self, message):
+        """Return the newest log line with this message of a process that has ended."""
+        return [line for line in self.lines if line["message"] == message][-1]
+
+    def exit_code(self):
+        return self._process.wait(30)
+
     def terminate(self):
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(20)

@@ -31,16 +31,23 @@ def annotate(cluster, namespace, color, *values):
     cluster.kubectl("annotate", "pods", "-n", namespace, "-l", labels, "--overwrite", *values)
 
 
-_replicas = []
+@pytest.fixture(scope="module")
+def leading(start_operator):
+    """Return a function that starts another replica and returns when it leads."""
+    replicas = []
+
+    def another():
+        replicas.append(start_operator(f"replica-{len(replicas)}"))
+        replicas[-1].wait_for("leader")
+        return replicas[-1]
+
+    return lambda *, fresh=False: another() if fresh or not replicas or not replicas[-1].running else replicas[-1]
 
 
 @pytest.fixture
-def replica(start_operator):
+def replica(leading):
     """A replica that leads; the one of the test before, unless that has killed it."""
-    if not _replicas or not _replicas[-1].running:
-        _replicas.append(start_operator(f"replica-{len(_replicas)}"))
-        _replicas[-1].wait_for("leader")
-    return _replicas[-1]
+    return leading()
 
 
 @pytest.fixture
@@ -93,7 +100,7 @@ def test_a_version_is_deployed_promoted_and_rolled_back(replica, defined, namesp
 
 @pytest.mark.switchboard
 def test_an_operator_killed_between_the_switch_and_its_record_ends_where_it_would_have(
-    replica, start_operator, defined, namespace, versions, promoted
+    replica, leading, defined, namespace, versions, promoted
 ):
     promoted()
     refused = ("--resource", "anomalymodels/status", "--verb", "patch", "--namespace", namespace, "--code", "503")
@@ -104,7 +111,7 @@ def test_an_operator_killed_between_the_switch_and_its_record_ends_where_it_woul
         replica.kill()
         # What the operator knew is gone, and status still says that the bad version is active.
         assert status(defined, namespace)["active"]["version"] == versions[1]
-    start_operator("successor").wait_for("leader")
+    leading(fresh=True)
     wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[0]}", 20)
     assert selected(defined, namespace)[0] == "blue"
     found = status(defined, namespace)
