@@ -74,7 +74,8 @@ class Cluster:
         )
         if check and done.returncode:
             raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}")
-        return done.stdout if check else done.stdout + done.stderr
+        said: str = done.stdout if check else done.stdout + done.stderr
+        return said
 
 
 @contextmanager

@@ -96,10 +96,14 @@ async def _kill_pod(client: Client, pod: str) -> dict[str, int]:
         for status in body.get("status", {}).get("containerStatuses") or []
         if "running" in status["state"]
     }
+    return {"killed": await asyncio.to_thread(_kill_marked, marks)}
+
+
+def _kill_marked(marks: set[bytes]) -> int:
     killed = 0
     for pid in psutil.pids():
         with contextlib.suppress(OSError):
             if marks & set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")):
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
-    return {"killed": killed}
+    return killed

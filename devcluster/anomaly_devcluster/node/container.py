@@ -12,10 +12,11 @@ from typing import Protocol
 
 from anomaly_devcluster import clock
 from anomaly_devcluster.client import Object
+from anomaly_devcluster.node.actions import Place, act
 from anomaly_devcluster.node.environment import ConfigurationError, expand
 from anomaly_devcluster.node.images import ImageTable, UnknownImageError
 from anomaly_devcluster.node.mounts import TERMINATION_LOG, Mounts
-from anomaly_devcluster.node.probes import Kind, Probe, Verdict, http_get, tcp_connect
+from anomaly_devcluster.node.probes import Kind, Probe, Verdict
 from anomaly_devcluster.node.processes import CONTAINER_MARK, Process
 
 _TERMINATION_BYTES = 4096
@@ -338,39 +339,6 @@ class Container:
             process.kill()
 
     async def _act(self, handler: Object, seconds: float) -> str | None:
-        """Do what a probe or hook asks for; return what went wrong, None if nothing did."""
-        try:
-            if "httpGet" in handler:
-                return await http_get(handler["httpGet"], self.spec, self.pod.address, seconds)
-            if "tcpSocket" in handler:
-                return await tcp_connect(handler["tcpSocket"], self.spec, self.pod.address, seconds)
-            if "exec" in handler:
-                return await self._execute(handler["exec"]["command"], seconds)
-            if "sleep" in handler:
-                await asyncio.sleep(handler["sleep"]["seconds"])
-                return None
-        except ValueError as error:
-            return str(error)
-        supported = "httpGet, tcpSocket, exec"
-        return f"{', '.join(k for k in handler if isinstance(handler[k], dict))} is not supported; use {supported}"
-
-    async def _execute(self, command: list[str], seconds: float) -> str | None:
-        words = [self._mounts.text(expand(word, self._env)) for word in command]
-        output = self._termination_file.with_name(f"exec-{secrets.token_hex(4)}")
-        try:
-            with output.open("wb") as sink:
-                process = Process(words, self._env, self._folder(), sink)
-            try:
-                async with asyncio.timeout(seconds):
-                    code = await process.wait()
-            except TimeoutError:
-                return f"command timed out: {' '.join(words)!r} timed out after {seconds:g}s"
-            finally:
-                process.kill()
-        except OSError as error:
-            return f"{words[0]}: {error.strerror}"
-        else:
-            said = output.read_bytes()[:1024].decode(errors="replace").strip()
-            return None if code == 0 else said or f"exit code {code}"
-        finally:
-            output.unlink(missing_ok=True)
+        scratch = self._termination_file.parent
+        place = Place(self.spec, self.pod.address, self._env, self._mounts, self._folder(), scratch)
+        return await act(handler, place, seconds)

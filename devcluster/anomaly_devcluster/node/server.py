@@ -6,13 +6,14 @@ import os
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from anomaly_devcluster.client import Object
 from anomaly_devcluster.node.container import Container
@@ -21,8 +22,6 @@ from anomaly_devcluster.node.pod import Pod
 if TYPE_CHECKING:
     from anomaly_devcluster.node.agent import Node
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 _CHUNK = 65536
 _POLL_SECONDS = 0.1

@@ -109,12 +109,14 @@ class Volumes:
 
     def place(self, volume: str) -> Path:
         """Return the folder of a volume; raises ConfigurationError if the pod has no volume of that name."""
-        for known in self._volumes:
-            if known["name"] == volume:
-                if "persistentVolumeClaim" in known:
-                    return self._claims / str(known["persistentVolumeClaim"]["claimName"])
-                return Path(str(known["hostPath"]["path"])) if "hostPath" in known else self._folder / volume
-        raise ConfigurationError(f"volumeMounts: the pod has no volume {volume}")
+        known = next((known for known in self._volumes if known["name"] == volume), None)
+        if known is None:
+            raise ConfigurationError(f"volumeMounts: the pod has no volume {volume}")
+        if "hostPath" in known:
+            return Path(str(known["hostPath"]["path"]))
+        if "persistentVolumeClaim" in known:
+            return self._claims / str(known["persistentVolumeClaim"]["claimName"])
+        return self._folder / volume
 
     def table(self, container: Object) -> dict[str, str]:
         """Return the mount table of a container: path inside to path on the host."""

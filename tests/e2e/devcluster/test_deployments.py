@@ -78,7 +78,7 @@ def test_deleting_a_deployment_takes_its_sets_and_pods_along(world):
     world.apply(deployment("web", 2, LABELS))
     world.wait("condition=Available", "deployment/web")
     world.kubectl("delete", "deployment", "web")
-    eventually(lambda: world.get("replicasets") == [] and world.get("pods") == [], True)
+    eventually(lambda: world.get("replicasets") == [] and world.get("pods") == [])
 
 
 def test_foreground_deletion_returns_when_the_pods_are_gone(world):

@@ -50,7 +50,7 @@ class Machine:
         """Start a pod with a child in a session of its own; return the mark of the cluster's processes."""
         cluster = self.cluster(name)
         cluster.load_image("python", [sys.executable, "-c"])
-        eventually(lambda: "default" in cluster.kubectl("get", "serviceaccounts", check=False), True)
+        eventually(lambda: "default" in cluster.kubectl("get", "serviceaccounts", check=False))
         cluster.kubectl("apply", "-f", "-", stdin=script_pod("p", SLEEP))
         cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/p", "--timeout=30s")
         mark = f"DEVCLUSTER_RUN={self.run_of(name)['run']}"
@@ -104,7 +104,7 @@ def test_killing_the_supervisor_takes_everything_along(machine):
     machine.devcluster("up")
     mark = machine.start_pod()
     os.kill(machine.run_of()["pid"], signal.SIGKILL)
-    eventually(lambda: marked(mark) == [], True)
+    eventually(lambda: marked(mark) == [])
 
 
 def test_killing_the_node_takes_its_pods_along_and_it_starts_them_again(machine):

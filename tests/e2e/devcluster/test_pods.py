@@ -172,13 +172,14 @@ def test_a_pod_waits_for_a_config_map_that_comes_later(world):
     world.wait("condition=Ready", "pod/p")
 
 
-def test_a_pods_token_is_its_own_and_is_renewed(world):
+def test_a_pods_tokens_are_bound_to_it_and_lie_beside_authority_and_namespace(world):
     source = {"serviceAccountToken": {"path": "token", "expirationSeconds": 600, "audience": "tests"}}
     volumes = [{"name": "t", "projected": {"sources": [source]}}]
+    own = "/var/run/secrets/kubernetes.io/serviceaccount"
     container = {
         "volumeMounts": [{"name": "t", "mountPath": "/token"}],
-        "env": [{"name": "PLACE", "value": "/token/token"}, {"name": "OWN", "value": "/var/run/secrets/kubernetes.io/serviceaccount"}],
-    }  # fmt: skip
+        "env": [{"name": "PLACE", "value": "/token/token"}, {"name": "OWN", "value": own}],
+    }
     world.apply(web_pod("p", container=container, volumes=volumes))
     world.wait("condition=Ready", "pod/p")
     pod = world.pod("p")
@@ -233,10 +234,10 @@ def test_a_pod_that_ignores_sigterm_is_killed_with_all_its_processes(world):
         "p=subprocess.Popen(['sleep','1000'],start_new_session=True); print(p.pid,flush=True); time.sleep(1000)"
     )
     world.apply(script_pod("p", code, terminationGracePeriodSeconds=1))
-    eventually(lambda: world.kubectl("logs", "p", check=False).strip().isdigit(), True)
+    eventually(lambda: world.kubectl("logs", "p", check=False).strip().isdigit())
     child = int(world.kubectl("logs", "p"))
     world.kubectl("delete", "pod", "p", "--timeout=20s")
-    eventually(lambda: alive(child), False)
+    eventually(lambda: not alive(child))
 
 
 def test_a_pod_is_gone_only_when_its_last_process_is(world):
@@ -279,7 +280,7 @@ def test_logs_can_be_followed_and_cut(world):
 def test_a_pod_is_described_with_its_events(world):
     world.apply(web_pod("p"))
     world.wait("condition=Ready", "pod/p")
-    eventually(lambda: "Started container web" in world.kubectl("describe", "pod", "p"), True)
+    eventually(lambda: "Started container web" in world.kubectl("describe", "pod", "p"))
 
 
 def alive(pid):

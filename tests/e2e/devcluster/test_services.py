@@ -59,7 +59,7 @@ def test_a_switch_of_the_selector_loses_no_request(world):
     for color in ("green", "blue", "green"):
         world.kubectl("patch", "service", "web", "--type=merge", f'-p={{"spec":{{"selector":{{"color":"{color}"}}}}}}')
         wanted = green if color == "green" else blue
-        eventually(lambda wanted=wanted: answers[-1] in wanted, True)
+        eventually(lambda wanted=wanted: answers[-1] in wanted)
     stop.set()
     for thread in threads:
         thread.join()
@@ -74,7 +74,7 @@ def test_an_open_connection_stays_where_it_is(world):
     connection.request("GET", "/")
     first = connection.getresponse().read().decode()
     world.kubectl("patch", "service", "web", "--type=merge", '-p={"spec":{"selector":{"color":"green"}}}')
-    eventually(lambda: answerer(address) in names(world, "color=green"), True)
+    eventually(lambda: answerer(address) in names(world, "color=green"))
     connection.request("GET", "/")
     assert connection.getresponse().read().decode() == first
     connection.close()
@@ -88,7 +88,7 @@ def test_pods_that_are_not_ready_get_no_connections_and_none_at_all_is_refused(w
     world.ask(one, "/unready", post=True)
     eventually(lambda: {answerer(address) for _ in range(4)}, {other["metadata"]["name"]})
     world.ask(other, "/unready", post=True)
-    eventually(lambda: refused(address), True)
+    eventually(lambda: refused(address))
 
 
 def refused(address):
@@ -172,7 +172,7 @@ def test_half_closed_connections_and_large_answers_pass_through(world):
     world.apply(pod, service("mirror", {"app": "mirror"}))
     world.wait("condition=Ready", "pod/mirror")
     address = world.address("mirror")
-    eventually(lambda: refused(address), False)
+    eventually(lambda: not refused(address))
     sent = bytes(range(256)) * 8192
     with socket.create_connection(address, timeout=10) as connection:
         connection.sendall(sent)

@@ -110,8 +110,7 @@ def test_a_pod_keeps_its_address_over_a_restart_of_the_node():
 def test_addresses_run_out_with_an_error_that_names_the_block():
     addresses = PodAddresses(ipaddress.IPv4Network("127.64.0.0/27"))
     with pytest.raises(OSError, match=r"127\.64\.0\.0/27"):
-        for _ in range(40):
-            addresses.take()
+        [addresses.take() for _ in range(40)]
 
 
 def test_a_service_address_of_a_real_network_is_moved_to_loopback():
