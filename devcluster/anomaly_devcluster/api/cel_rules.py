@@ -1,13 +1,12 @@
 """CEL rules of custom resources (`x-kubernetes-validations`), with the Common Expression Language library."""
 
 import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from anomaly_devcluster.api.errors import Cause
-from anomaly_devcluster.api.expressions import CelError, Expression
+from anomaly_devcluster.api.expressions import CelError, Expression, Scope
 
 Object = dict[str, Any]
 _REASONS = {"FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate"}
@@ -56,7 +55,11 @@ class Rules:
 
     def validate(self, value: Any, old: Any, at: str = "") -> list[Cause]:
         """Return the rules that a value breaks; `old` is what it replaces, None at creation."""
-        causes = [cause for rule in self._here if (cause := _broken(rule, value, old, at))]
+        causes: list[Cause] = []
+        if self._here:
+            scope = Scope({"self": value, "oldSelf": old})
+            applicable = [r for r in self._here if old is not None or r.optional_old or not r.transition]
+            causes = [cause for rule in applicable if (cause := _broken(rule, scope, value, at))]
         if isinstance(value, dict):
             before = old if isinstance(old, dict) else {}
             for name, item in value.items():
@@ -96,24 +99,21 @@ def _compile(rule: Object) -> _Rule:
         message_expression=Expression(message) if message else None,
         reason=reason if reason in _REASONS else "FieldValueInvalid",
         field=rule.get("fieldPath", ""),
-        transition=bool(re.search(r"\boldSelf\b", text)),
+        transition="oldSelf" in Expression(text).names,
         optional_old=bool(rule.get("optionalOldSelf")),
     )
 
 
-def _broken(rule: _Rule, value: Any, old: Any, at: str) -> Cause | None:
-    if rule.transition and old is None and not rule.optional_old:
-        return None
-    variables = {"self": value, "oldSelf": old}
+def _broken(rule: _Rule, scope: Scope, value: Any, at: str) -> Cause | None:
     where = f"{at}{rule.field}".lstrip(".") or "<nil>"
     try:
-        if rule.expression(variables) is True:
+        if rule.expression(scope) is True:
             return None
     except CelError as error:
         return Cause.invalid(where, value, f"rule compile error or no such key: {rule.text}: {error}")
     message = rule.message
     if rule.message_expression:
         with contextlib.suppress(CelError):  # as in Kubernetes: the plain message stands in
-            message = str(rule.message_expression(variables)) or message
+            message = str(rule.message_expression(scope)) or message
     prefix = {"FieldValueInvalid": "Invalid value: ", "FieldValueForbidden": "Forbidden: "}.get(rule.reason, "")
     return Cause(where, rule.reason, f"{prefix}{message}")

@@ -11,7 +11,7 @@ from anomaly_devcluster.api import bootstrap, discovery, openapi, protobuf, revi
 from anomaly_devcluster.api.admission import Lifecycle, PodDefaults, ServiceAddresses
 from anomaly_devcluster.api.authentication import ANONYMOUS, Authenticator
 from anomaly_devcluster.api.authorization import Authorizer, CreationByApply, Escalation
-from anomaly_devcluster.api.call import Answer, Call, User
+from anomaly_devcluster.api.call import Answer, Call, User, parse
 from anomaly_devcluster.api.definitions import Definitions
 from anomaly_devcluster.api.deleting import Deleter
 from anomaly_devcluster.api.errors import StatusError, forbidden, no_such_path, not_emulated
@@ -25,6 +25,7 @@ from anomaly_devcluster.api.watching import Watch
 from anomaly_devcluster.api.writing import Writer
 from anomaly_devcluster.store import Store
 
+_MAX_BODY = 3 * 1024 * 1024
 _PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
 
 
@@ -105,11 +106,11 @@ class ControlPlane:
         await self._strike(user, verb, shown, route.namespace, route.name)
         self.authorizer.require(user, verb, route)
         content_type = request.headers.get("Content-Type", "application/json").partition(";")[0].strip()
-        body = await request.read() if request.can_read_body else b""
+        body = await _content(request)
         if content_type == protobuf.CONTENT_TYPE and body:
             body, content_type = orjson.dumps(protobuf.decode(body)), "application/json"
         if reviews.serves(route):
-            return reviews.answer(self, user, route, orjson.loads(body or b"{}"))
+            return reviews.answer(self, user, route, parse(body or b"{}", content_type))
         resource = self.catalog.find(route.group, route.version, route.plural)
         if resource is None:
             raise discovery.unknown(route.group, route.version, route.plural)
@@ -194,7 +195,7 @@ class ControlPlane:
     async def _switchboard(self, request: web.BaseRequest, path: str) -> Answer:
         """Answer `faults` (GET, POST, DELETE), and POST `drop-watches`, `freeze-watches`, `compact`."""
         action = path.removeprefix("/devcluster/")
-        body = orjson.loads(await request.read() or b"{}")
+        body = parse(await _content(request) or b"{}", "application/json")
         if action == "faults":
             if request.method == "POST":
                 self.faults.rules.append(Fault.of(body))
@@ -213,6 +214,17 @@ class ControlPlane:
         for watch in hit:
             watch.end(Drop()) if action == "drop-watches" else watch.freeze()
         return Answer.of({"watches": len(hit)})
+
+
+async def _content(request: web.BaseRequest) -> bytes:
+    """Read a request's body; raises StatusError(413) past the limit of a real API server."""
+    body = bytearray()
+    if request.can_read_body:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > _MAX_BODY:
+                raise StatusError(413, "RequestEntityTooLarge", f"limit is {_MAX_BODY} bytes")
+    return bytes(body)
 
 
 def forbidden_path(user: User, verb: str, path: str) -> StatusError:

@@ -26,19 +26,32 @@ def _compile(text: str) -> Any:
         raise CelError(f"{error}{hint}") from None
 
 
+class Scope:
+    """What expressions see. Values are converted once, which for a pod takes longer than most expressions do."""
+
+    def __init__(self, variables: dict[str, Any]) -> None:
+        self.context = cel.Context(variables=variables, functions=_functions())
+
+    def add(self, name: str, value: Any) -> None:
+        """Set one variable."""
+        self.context.add_variable(name, value)
+
+
 class Expression:
-    """A compiled expression."""
+    """A compiled expression; raises CelError when it cannot be compiled."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
         self._program = _compile(text)
-        self._functions = {name: f for name, f in _functions().items() if name in self._program.functions()}
 
-    def __call__(self, variables: dict[str, Any]) -> Any:
+    @property
+    def names(self) -> set[str]:
+        """The variables that it refers to."""
+        return set(self._program.variables())
+
+    def __call__(self, scope: Scope) -> Any:
         """Evaluate; raises CelError."""
-        context = cel.Context(variables=variables, functions=self._functions)
         try:
-            return self._program.execute(context)
+            return self._program.execute(scope.context)
         except (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
             raise CelError(str(error)) from None
 

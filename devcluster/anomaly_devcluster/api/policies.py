@@ -8,8 +8,8 @@ from typing import Any
 from anomaly_devcluster.api import wire
 from anomaly_devcluster.api.authorization import Authorizer
 from anomaly_devcluster.api.call import Call
-from anomaly_devcluster.api.errors import StatusError, qualified
-from anomaly_devcluster.api.expressions import CelError, Expression
+from anomaly_devcluster.api.errors import Cause, StatusError, qualified
+from anomaly_devcluster.api.expressions import CelError, Expression, Scope
 from anomaly_devcluster.api.resources import Catalog
 from anomaly_devcluster.api.selectors import matches_selector
 from anomaly_devcluster.store import Event, Store
@@ -104,15 +104,10 @@ class Policies:
             yield wire.as_object(resource, entry.body) if resource else entry.body
 
     def _evaluate(self, policy: Object, binding: Object, variables: dict[str, Any], call: Call) -> None:
-        spec, name = policy["spec"], policy["metadata"]["name"]
+        spec = policy["spec"]
         denied: _Denied | None
         try:
-            if not all(Expression(m["expression"])(variables) is True for m in spec.get("matchConditions") or ()):
-                return
-            variables["variables"] = computed = {}
-            for variable in spec.get("variables") or ():
-                computed[variable["name"]] = _lazily(variable["expression"], variables)
-            denied = next(filter(None, (_check(v, variables) for v in spec.get("validations") or ())), None)
+            denied = _verdict(spec, Scope({name: variables[name] for name in _names(spec) & variables.keys()}))
         except CelError as error:
             if spec.get("failurePolicy") == "Ignore":
                 return
@@ -120,28 +115,59 @@ class Policies:
         if denied is None:
             return
         actions = binding["spec"].get("validationActions") or ["Deny"]
-        who = f"ValidatingAdmissionPolicy '{name}' with binding '{binding['metadata']['name']}'"
+        who = f"ValidatingAdmissionPolicy '{policy['metadata']['name']}' with binding '{binding['metadata']['name']}'"
         if "Warn" in actions:
             call.warnings.append(f"Validation failed for {who}: {denied.message}")
         if "Deny" in actions:
             raise _denial(call, variables, f"{who} denied request: {denied.message}", denied.reason)
 
 
-def _lazily(expression: str, variables: dict[str, Any]) -> Any:
-    """Evaluate a variable; one that fails matters only where it is used, as in Kubernetes, so it is left out then."""
-    try:
-        return Expression(expression)(variables)
-    except CelError:
+def _expressions(spec: Object) -> Iterator[tuple[str, str]]:
+    """Return every expression of a policy with its field."""
+    for kind in ("matchConditions", "variables", "validations"):
+        for index, item in enumerate(spec.get(kind) or ()):
+            for name in ("expression", "messageExpression"):
+                if item.get(name):
+                    yield f"spec.{kind}[{index}].{name}", item[name]
+
+
+def _names(spec: Object) -> set[str]:
+    """Return the variables that a policy refers to: only these need to be converted."""
+    return set().union(*(Expression(text).names for _, text in _expressions(spec)))
+
+
+def check_policy(body: Object, _: Object | None) -> list[Cause]:
+    """Return the expressions of a policy that cannot be compiled, or that ask for what is not emulated."""
+    causes = []
+    for field, text in _expressions(body.get("spec") or {}):
+        try:
+            if "authorizer" in Expression(text).names:
+                causes.append(Cause.invalid(field, text, "devcluster does not emulate the variable authorizer"))
+        except CelError as error:
+            causes.append(Cause.invalid(field, text, f"compilation failed: {error}"))
+    return causes
+
+
+def _verdict(spec: Object, scope: Scope) -> _Denied | None:
+    """Return the first validation that fails, None when none does or the policy is not about this request."""
+    if not all(Expression(m["expression"])(scope) is True for m in spec.get("matchConditions") or ()):
         return None
+    computed: dict[str, Any] = {}
+    scope.add("variables", computed)
+    for variable in spec.get("variables") or ():
+        with contextlib.suppress(CelError):  # one that fails matters only where it is used, as in Kubernetes
+            computed[variable["name"]] = Expression(variable["expression"])(scope)
+            scope.add("variables", computed)
+    return next(filter(None, (_check(v, scope) for v in spec.get("validations") or ())), None)
 
 
-def _check(validation: Mapping[str, Any], variables: dict[str, Any]) -> _Denied | None:
-    if Expression(validation["expression"])(variables) is True:
+def _check(validation: Mapping[str, Any], scope: Scope) -> _Denied | None:
+    if Expression(validation["expression"])(scope) is True:
         return None
     message = validation.get("message") or f"failed expression: {validation['expression']}"
     if text := validation.get("messageExpression"):
         with contextlib.suppress(CelError):  # as in Kubernetes: the plain message stands in
-            message = str(Expression(text)(variables)).strip() or message
+            message = str(Expression(text)(scope)).strip() or message
     return _Denied(message, validation.get("reason") or "Invalid")
 
 
@@ -201,5 +227,4 @@ def _variables(
         "request": request,
         "params": parameters,
         "namespaceObject": namespace.body if namespace else None,
-        "variables": {},
     }

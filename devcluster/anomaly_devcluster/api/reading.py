@@ -74,6 +74,9 @@ class Reader:
         """Answer with the selected objects, in pages if the client wants them."""
         check_revision(self._store, call)
         limit = call.integer("limit") or 0
+        wanted = call.query.get("resourceVersion", "")
+        if call.query.get("resourceVersionMatch") == "Exact" and wanted != str(self._store.revision):
+            raise expired(f"The resourceVersion for the provided list is too old: {wanted}")
         if token := call.query.get("continue"):
             revision, start, selected = self._resume(token)
         else:

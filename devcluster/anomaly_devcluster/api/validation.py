@@ -7,6 +7,7 @@ from anomaly_devcluster.api import custom
 from anomaly_devcluster.api.call import Call
 from anomaly_devcluster.api.errors import Cause
 from anomaly_devcluster.api.pods import check_pod_spec
+from anomaly_devcluster.api.policies import POLICIES, check_policy
 from anomaly_devcluster.api.selectors import matches_selector
 
 Object = dict[str, Any]
@@ -224,4 +225,5 @@ CHECKS: dict[str, Check] = {
     "rolebindings.rbac.authorization.k8s.io": _role_binding,
     "clusterrolebindings.rbac.authorization.k8s.io": _role_binding,
     "customresourcedefinitions.apiextensions.k8s.io": custom.check_definition,
+    POLICIES: check_policy,
 }

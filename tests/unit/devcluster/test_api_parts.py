@@ -12,7 +12,7 @@ from anomaly_devcluster.api.builtin import DecodeError, decode, schema_of
 from anomaly_devcluster.api.cel_rules import Rules
 from anomaly_devcluster.api.cells import CELLS, duration
 from anomaly_devcluster.api.errors import StatusError
-from anomaly_devcluster.api.expressions import CelError, Expression
+from anomaly_devcluster.api.expressions import CelError, Expression, Scope
 from anomaly_devcluster.api.faults import Drop, Fault, Switchboard
 from anomaly_devcluster.api.quantities import parse_quantity
 from anomaly_devcluster.api.schema import apply_defaults, compile_custom, prune
@@ -178,12 +178,12 @@ def test_a_definition_with_a_rule_that_cannot_be_compiled_is_refused():
     ],
 )
 def test_the_functions_that_kubernetes_adds_are_there(text, value):
-    assert Expression(text)({"object": {"metadata": {"labels": {"ab": "c"}}}}) == value
+    assert Expression(text)(Scope({"object": {"metadata": {"labels": {"ab": "c"}}}})) == value
 
 
 def test_what_cannot_be_evaluated_is_an_error_not_a_verdict():
     with pytest.raises(CelError):
-        Expression("self.absent.field")({"self": {}})
+        Expression("self.absent.field")(Scope({"self": {}}))
 
 
 @pytest.mark.parametrize(
