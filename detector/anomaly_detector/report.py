@@ -86,12 +86,18 @@ class Drift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shadow:
-    """How the other color answered copies of this pod's requests, as this pod compared them."""
+    """How the other color answered copies of this pod's requests, as this pod compared them.
+
+    Sums since the pod's role, or the other color's revision, last changed: not over the window.
+    """
 
     sent: int = 0
     answered: int = 0
+    """Answered 200."""
     failed: int = 0
+    """Answered otherwise, or not at all within the time limit."""
     dropped: int = 0
+    """Not sent: no room, an open circuit, or nobody there."""
     rows: int = 0
     labelAgreement: float | None = None  # noqa: N815
     """Share of rows that both label alike."""

@@ -46,7 +46,7 @@ def test_a_file_may_hold_a_setting_and_its_absence_is_named(tmp_path):
     (tmp_path / "version").write_text("7\n")
     given = {name: value for name, value in GOOD.items() if name != "ANOMALY_VERSION"}
     assert read_settings(given | {"ANOMALY_VERSION_FILE": str(tmp_path / "version")}).version == "7"
-    with pytest.raises(SettingsError, match="ANOMALY_VERSION_FILE: .*nowhere: No such file"):
+    with pytest.raises(SettingsError, match=r"ANOMALY_VERSION_FILE: .*nowhere: No such file"):
         read_settings(given | {"ANOMALY_VERSION_FILE": str(tmp_path / "nowhere")})
 
 
