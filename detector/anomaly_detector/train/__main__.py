@@ -50,19 +50,10 @@ def _run(given: list[str], console: Console) -> int:
 def _record(options: Namespace, console: Console) -> int:
     if options.rows < 1 or not 0 < options.hertz <= record.MOST_HERTZ:
         raise DataError(f"--rows: expected 1 or more, --hertz: over 0 and at most {record.MOST_HERTZ:g}")
-    if options.only_load and not options.scenario:
-        raise DataError("--only-load: whose? Give --scenario, too")
     out: Path = options.out
     try:
         with suppress(KeyboardInterrupt):  # what is recorded is kept
-            record.record(
-                out,
-                rows=options.rows,
-                hertz=options.hertz,
-                scenario=options.scenario,
-                only_load=options.only_load,
-                seed=options.seed,
-            )
+            record.record(out, rows=options.rows, hertz=options.hertz, scenario=options.scenario, seed=options.seed)
     except OSError as error:
         raise DataError(f"--out {out}: {error.strerror}") from None
     console.print(
