@@ -124,11 +124,13 @@ class World:
         self.alias: str | None = None
         self.registry_up = True
         self.policy_in_place = True
+        self.spec_error: str | None = None
         self.requests = 40.0
         """Users' requests per second, of 8 rows each."""
         self.world_drift = 0.0
         """Drift that every version sees in the users' rows."""
         self.boot_seconds = 2.0
+        self.full_shadow_since = START
         self.failing: set[str] = set()
         """Names of actions that fail."""
         self.switches: list[SwitchTraffic] = []
@@ -202,6 +204,7 @@ class World:
         self.resolve()
         return Desired(
             spec=Spec.parse(self.spec),
+            spec_error=self.spec_error,
             resolution=self.resolution,
             unreachable=self.unreachable,
             settings=SETTINGS,
@@ -372,6 +375,8 @@ class World:
         if pod.role != action.role:
             pod.role_since = self.now
             pod.report = None
+        if action.shadow_percent == 100 and pod.shadow_percent != 100:
+            self.full_shadow_since = self.now
         pod.role, pod.epoch = action.role, action.epoch
         pod.shadow_percent, pod.pass_through = action.shadow_percent, action.pass_through
         self.acknowledged[pod.uid] = RoleOrder(
@@ -465,12 +470,17 @@ class World:
             drift=Drift(
                 verdict="inconclusive" if confidence is None else "drift" if over else "ok",
                 confidence=confidence,
-                windowStart=rfc3339(max(pod.role_since, self.now - 4.0)),
+                windowStart=rfc3339(max(pod.role_since, self.now - self.window_seconds(pod))),
                 breachStart=rfc3339(max(pod.role_since, self.now - 8.0)) if over else None,
             ),
             shadow=self.compare(pod, rows),
         )
         pod.report_received = self.now
+
+    def window_seconds(self, pod: SimPod) -> float:
+        """Return how long the drift window takes to fill: ten times as long with a tenth of the requests."""
+        full = pod.role == "active" or self.now - self.full_shadow_since >= 4.0
+        return 4.0 if full and (pod.role == "active" or self.share_of(pod) > 0.1) else 40.0
 
     def compare(self, pod: SimPod, rows: int) -> Shadow:
         others = [p for p in self.pods if p.color != pod.color and p.ready]
