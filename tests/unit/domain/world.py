@@ -125,6 +125,7 @@ class World:
         self.registry_up = True
         self.policy_in_place = True
         self.spec_error: str | None = None
+        self.settings = SETTINGS
         self.requests = 40.0
         """Users' requests per second, of 8 rows each."""
         self.world_drift = 0.0
@@ -207,7 +208,7 @@ class World:
             spec_error=self.spec_error,
             resolution=self.resolution,
             unreachable=self.unreachable,
-            settings=SETTINGS,
+            settings=self.settings,
         )
 
     def resolve(self) -> None:
