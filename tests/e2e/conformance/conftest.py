@@ -85,6 +85,12 @@ class Api:
         assert answer.code == 200, answer.text
         return [json.loads(line) for line in answer.text.splitlines()]
 
+    def stream(self, path, **query):
+        """Return the open answer to a GET, to be read line by line."""
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        request = urllib.request.Request(f"{self.server}{path}?{urllib.parse.urlencode(query)}", headers=headers)
+        return urllib.request.urlopen(request, context=self._context, timeout=30)
+
     def must(self, method, path, body=None, **more):
         """Send a request that has to succeed and return its object."""
         answer = self(method, path, body, **more)

@@ -1,5 +1,9 @@
 """Watches: every write once, in order, from the revision that was asked for."""
 
+import http.client
+import json
+import select
+
 import pytest
 from tests.e2e.conformance.conftest import MERGE, config_map
 
@@ -107,3 +111,56 @@ def test_a_rule_with_an_unknown_field_is_refused(api):
     answer = api("POST", "/devcluster/faults", {"action": "fail", "reource": "pods"})
     assert answer.code == 422
     assert ("reource", "FieldValueForbidden") in answer.causes
+
+
+@pytest.fixture
+def leases(api, namespace):
+    """Leases: only the garbage collector watches them too."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+
+    class Leases:
+        def create(self, name):
+            lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}, "spec": {}}
+            return api.must("POST", path, lease)
+
+        def follow(self):
+            revision = api.must("GET", path)["metadata"]["resourceVersion"]
+            return api.stream(path, watch="1", timeoutSeconds="60", resourceVersion=revision)
+
+    return Leases()
+
+
+@pytest.mark.switchboard
+def test_a_dropped_watch_is_cut_without_a_farewell(api, leases):
+    with leases.follow() as lines:
+        leases.create("a")
+        assert json.loads(lines.readline())["type"] == "ADDED"
+        assert api.must("POST", "/devcluster/drop-watches", {"resource": "leases"})["watches"] >= 1
+        with pytest.raises((OSError, http.client.IncompleteRead)):
+            lines.read()
+
+
+@pytest.mark.switchboard
+def test_a_frozen_watch_is_silent_until_the_faults_are_cleared(api, leases):
+    with leases.follow() as frozen:
+        assert api.must("POST", "/devcluster/freeze-watches", {"resource": "leases"})["watches"] >= 1
+        with leases.follow() as other:
+            leases.create("a")
+            assert json.loads(other.readline())["object"]["metadata"]["name"] == "a"
+            readable, _, _ = select.select([frozen], [], [], 0)
+            assert not readable
+            api.must("DELETE", "/devcluster/faults")
+            assert json.loads(frozen.readline())["object"]["metadata"]["name"] == "a"
+
+
+@pytest.mark.switchboard
+def test_an_injected_reset_gives_no_answer(api, maps, namespace):
+    api.must("POST", maps, config_map("a"))
+    rule = {"action": "reset", "verb": "get", "resource": "configmaps", "namespace": namespace, "count": 1}
+    api.must("POST", "/devcluster/faults", rule)
+    try:
+        with pytest.raises(OSError, match=r"closed|reset|EOF|abort"):
+            api("GET", f"{maps}/a")
+        assert api("GET", f"{maps}/a").code == 200
+    finally:
+        api.must("DELETE", "/devcluster/faults")
