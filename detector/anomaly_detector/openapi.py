@@ -144,15 +144,9 @@ def _predictions() -> dict[str, Any]:
 
 def _invocations(features: Sequence[str]) -> dict[str, Any]:
     rows, records = _rows(features), _records(features)
-    columns = {"const": list(features)}
-    return {
-        "oneOf": [
-            _object(dataframe_split=_object(columns=columns, data=rows)),
-            _object(dataframe_records=records),
-            _object(instances=rows),
-            _object(inputs=rows),
-        ]
-    }
+    split = _object(columns={"enum": [list(features)]}, data=rows)
+    shapes = {"dataframe_split": split, "dataframe_records": records, "instances": rows, "inputs": rows}
+    return {"anyOf": [_object(**{name: shape}) | {"additionalProperties": False} for name, shape in shapes.items()]}
 
 
 def _infer(features: Sequence[str]) -> dict[str, Any]:
