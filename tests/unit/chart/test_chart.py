@@ -211,11 +211,13 @@ def test_optional_objects_appear_when_asked_for(chart):
 
     policy = rendered["NetworkPolicy", "anomaly-system", "anomaly-operator"]
     monitor = rendered["ServiceMonitor", "anomaly-system", "anomaly-operator"]
+    pods = rendered["PodMonitor", "anomaly-system", "anomaly-operator-detectors"]
     assert policy["spec"]["ingress"] == [
         {"ports": [{"port": 8080, "protocol": "TCP"}], "from": [{"namespaceSelector": {}}]}
     ]
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
-    assert not {"NetworkPolicy", "ServiceMonitor"} & {kind for kind, *_ in objects(chart)}
+    assert pods["spec"]["namespaceSelector"] == {"any": True}
+    assert not {"NetworkPolicy", "ServiceMonitor", "PodMonitor"} & {kind for kind, *_ in objects(chart)}
 
 
 @pytest.mark.parametrize(
