@@ -19,7 +19,7 @@ SECRETS = re.compile(
 )
 # Put together from parts, so that this file does not find itself.
 HOSTS = re.compile("|".join(["pypi" + r"\.org", "pythonhosted" + r"\.org"]))
-MACHINE = re.compile(r"(?<![\w.])/(?:root|home/\w+|work/main|work/shared|Users/\w+)/")
+MACHINE = re.compile(r"(?<![\w.])/(?:root|home/\w+|Users/\w+)/|" + re.escape(f"{ROOT}/"))
 
 
 def tracked():
