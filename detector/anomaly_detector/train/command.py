@@ -1,5 +1,6 @@
 """Carry out `anomaly-train train` and `adopt`: options to orders, sources to tables, results to what people read."""
 
+import re
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ from anomaly_detector.train.sources import read
 from anomaly_detector.train.summary import show, show_adopted
 from anomaly_detector.train.table import Floats, Table
 
+ALIAS = re.compile(r"[\w-]{1,255}", re.ASCII)
+RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)  # by MLflow
 WORDS = {
     "data": "checking the registry",
     "train": "training",
@@ -85,13 +88,16 @@ def adopt(options: Namespace, console: Console) -> tuple[dict[str, Any], int]:
 def _order(options: Namespace) -> Order:
     if not options.model:
         raise DataError("--model: missing; give the registered model's name or set ANOMALY_REGISTERED_MODEL")
+    alias = getattr(options, "alias", None)
+    if alias is not None and (not ALIAS.fullmatch(alias) or RESERVED.fullmatch(alias)):
+        raise DataError(f"--alias {alias}: expected letters, digits, - and _, but not latest or v and a number")
     event = read_event(options.event) if getattr(options, "event", None) else None
     return Order(
         model=options.model,
         recipe=_recipe(options),
         notes=_notes(options),
         about=options.description,
-        alias=getattr(options, "alias", None),
+        alias=alias,
         force=getattr(options, "force", False),
         tags=_pairs("--tag", options.tag),
         environment=options.environment,

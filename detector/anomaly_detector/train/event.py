@@ -1,6 +1,7 @@
 """The drift event that asked for a retraining; it travels with the version that answers it."""
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from anomaly_detector.train.errors import DataError
 
 EVENT_ID = PREFIX + "event-id"
 EVENT = PREFIX + "event"
+ID = re.compile(r"[A-Za-z0-9._:/@+-]{1,200}")  # it is part of a query to the registry
 MOST_CHARACTERS = 4_900  # the registry's limit of a tag is 5,000
 
 
@@ -42,8 +44,10 @@ def read_event(given: str) -> DriftEvent:
         raise DataError(f"--event {given}: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"--event: not JSON: {error}") from None
-    if not isinstance(body, dict) or not isinstance(body.get("id"), str) or not body["id"]:
+    if not isinstance(body, dict) or not isinstance(body.get("id"), str):
         raise DataError("--event: expected an object with an id, a text that is the same for the same event")
+    if not ID.fullmatch(body["id"]):
+        raise DataError(f"--event: id {body['id']!r}: expected up to 200 letters, digits and . _ : / @ + -")
     return DriftEvent(id=body["id"], breach_start=_time(body.get("breachStart")), body=body)
 
 

@@ -97,6 +97,17 @@ class TestVersion:
         drawn = {file.path for file in client.list_artifacts(result["runId"], "plots")}
         assert drawn == {"plots/shap_summary.png", *(f"plots/shap_dependence_{i}.png" for i in range(3))}
 
+    def test_people_get_a_table_with_the_whole_digest_and_what_to_do_next(
+        self, mlflow_server, client, model_name, metrics_csv, capsys
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["--data", str(metrics_csv), "--model", model_name, "--tracking-uri", mlflow_server.uri, "--no-plots"])
+        assert ended.value.code == 0
+        shown = capsys.readouterr().out
+        digest_shown = "".join(c for c in shown if c not in " │\n")
+        assert client.get_model_version(model_name, "1").tags[PREFIX + "digest"] in digest_shown
+        assert f"kubectl anomaly promote-version {model_name} 1 --alias champion" in shown
+
 
 class TestAlias:
     def test_it_goes_to_the_first_version(self, anomaly_train, client, model_name, metrics_csv):
@@ -148,6 +159,20 @@ class TestAlias:
         code, result, _ = anomaly_train("--data", str(write_csv(tmp_path / "silent.csv", silent)), *common)
         assert code == 0
         assert "Version 1 fails on these rows: The Box-Cox transformation" in result["verdict"]
+
+    def test_a_holder_that_was_registered_from_a_run_the_older_way_is_compared(
+        self, anomaly_train, client, model_name, metrics_csv, tmp_path
+    ):
+        _, result, _ = anomaly_train("--data", str(metrics_csv), "--model", f"{model_name}-source")
+        client.log_artifacts(
+            result["runId"], download_artifacts(artifact_uri=result["source"], dst_path=str(tmp_path)), "model"
+        )
+        client.create_registered_model(model_name)
+        old = client.create_model_version(model_name, f"runs:/{result['runId']}/model", run_id=result["runId"])
+        client.set_registered_model_alias(model_name, "champion", old.version)
+        code, result, _ = anomaly_train("--data", str(metrics_csv), "--model", model_name, "--alias", "champion")
+        assert (code, result["version"]) == (0, "2")
+        assert "Not worse than version 1" in result["verdict"]
 
     def test_a_holder_with_other_features_keeps_it(self, anomaly_train, model_name, metrics_csv):
         common = ("--data", str(metrics_csv), "--model", model_name, "--alias", "champion")
@@ -248,6 +273,15 @@ def register_plain(client, name):
 
 
 class TestTrouble:
+    @pytest.mark.parametrize("alias", ["latest", "v1", "a b", ""])
+    def test_an_alias_that_mlflow_will_not_take_is_refused_before_training(
+        self, anomaly_train, client, model_name, metrics_csv, alias
+    ):
+        code, _, said = anomaly_train("--data", str(metrics_csv), "--model", model_name, "--alias", alias)
+        assert code == 2
+        assert f"--alias {alias}: expected letters" in said
+        assert versions(client, model_name) == []
+
     @pytest.mark.parametrize(
         ("line", "words"),
         [

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -99,3 +101,11 @@ def test_any_change_of_a_file_changes_the_digest(tmp_path, change):
 def test_an_empty_folder_has_no_digest(tmp_path):
     with pytest.raises(FileNotFoundError, match="no files"):
         digest(tmp_path)
+
+
+@pytest.mark.parametrize("module", ["anomaly_detector.bundle", "anomaly_detector.train.__main__"])
+def test_what_must_start_quickly_imports_no_data_science(module):
+    heavy = {"mlflow", "pandas", "scipy", "shap", "sklearn"}
+    program = f"import {module}, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert heavy.isdisjoint(loaded)

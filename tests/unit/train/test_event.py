@@ -29,6 +29,8 @@ def test_a_huge_event_still_fits_into_a_tag():
     [
         ("{", "--event: not JSON"),
         ("{}", "--event: expected an object with an id"),
+        ('{"id": ""}', "--event: id '': expected up to 200 letters"),
+        ('{"id": "a\'b"}', "expected up to 200 letters, digits and"),
         ('{"id": 1}', "--event: expected an object with an id"),
         ('{"id": "e", "breachStart": "now"}', "breachStart: expected an RFC 3339 time, got 'now'"),
         ('{"id": "e", "breachStart": "2026-01-01T00:00:00"}', "breachStart: expected an RFC 3339 time"),
