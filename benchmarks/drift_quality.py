@@ -93,7 +93,7 @@ def river_rule(make: Callable[[], Any]) -> Callable[[Floats, Floats], list[bool]
             for detector, value in zip(detectors, row, strict=True):
                 detector.update(value)
                 flags[i] |= detector.drift_detected
-        return [bool(flags[at - STEP : at].any()) for at in range(WINDOW, len(rows) + 1, STEP)]
+        return [bool(flags[at - STEP : at].any()) for at in range(STEP, len(rows) + 1, STEP)]
 
     return said
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from anomaly_detector.explain import wording
 from anomaly_detector.explain.shapley import ShapleyValues
-from anomaly_detector.explain.treeshap import TreeShap
+from anomaly_detector.explain.treeshap import TreeShap, fits
 from anomaly_detector.scoring import ForestScorer, Scorer
 
 Floats = NDArray[np.float64]
@@ -24,7 +24,7 @@ class Explainer:
     rescaled to sum to `score - base`; any other model by Shapley values of its score against the reference.
 
     `reference` (m, features) gives the percentiles of values, `score_quantiles` (ascending) those of scores; either
-    may be absent, but not the reference of a model that is no flat forest. Raises ValueError then.
+    may be absent, but not the reference of a model that is no flat forest, or a huge one. Raises ValueError then.
     """
 
     def __init__(
@@ -42,7 +42,12 @@ class Explainer:
         self._quantiles = score_quantiles
         self._sorted = [] if reference is None else [np.sort(c[np.isfinite(c)]) for c in reference.T]
         self._tree: TreeShap | None = None
-        if isinstance(scorer, ForestScorer) and scorer.one_to_one and scorer.forest.denominator > 0:
+        if (
+            isinstance(scorer, ForestScorer)
+            and scorer.one_to_one
+            and scorer.forest.denominator > 0
+            and fits(scorer.forest)
+        ):
             self._tree = TreeShap(scorer.forest)
             self.base = float(scorer.forest.score_of(np.array([self._tree.expected]))[0])
             """Score of a row of which nothing is known."""

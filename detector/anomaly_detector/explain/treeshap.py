@@ -27,6 +27,8 @@ from anomaly_detector.scoring.forest import FlatForest
 Floats = NDArray[np.float64]
 TABLE_BYTES = 48 * 2**20
 """Largest tables of patterns, together; leaves beyond are computed by quadrature."""
+MOST_CELLS = 2_000_000
+"""Nodes times features up to which boxes are kept: about 35 MB while they are made."""
 MOST_TABULATED = 8
 """Features on a path up to which its patterns are tabulated."""
 
@@ -124,6 +126,14 @@ class TreeShap:
         for group in self._groups:
             group.add(rows, values)
         return values
+
+
+def fits(forest: FlatForest) -> bool:
+    """Say whether a forest is small enough for its leaves to be laid out as boxes.
+
+    Trees grown on thousands of rows each, for dozens of features, are not; 256 rows, the default, are.
+    """
+    return len(forest.left) * forest.width <= MOST_CELLS
 
 
 class _Group:

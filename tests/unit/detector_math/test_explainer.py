@@ -114,6 +114,16 @@ def test_other_models_are_explained_by_their_score_against_the_reference(kind, t
         Explainer(other)
 
 
+def test_a_forest_too_large_to_lay_out_is_explained_by_its_score(monkeypatch, scorer):
+    monkeypatch.setattr("anomaly_detector.explain.treeshap.MOST_CELLS", 1000)
+    explained = Explainer(scorer, reference=DATA)
+    rows = np.array([[0.0, 6.0, 0.1]])
+    values = explained.shap_values(rows, scorer.score(rows))
+    assert not explained.fast
+    assert values.argmax() == 1
+    assert values.sum() == pytest.approx(scorer.score(rows)[0] - explained.base, abs=1e-9)
+
+
 @pytest.mark.parametrize("width", [1, 3, 6, 7, 12])
 def test_shapley_values_of_an_additive_score_are_its_terms(width):
     random = np.random.default_rng(width)
