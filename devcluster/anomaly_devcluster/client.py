@@ -206,7 +206,8 @@ class Client:
     async def watch(self, resource: Resource, version: str) -> AsyncIterator[tuple[str, Object]]:
         """Yield events after `version` until the server ends the watch; raises ApiError(410) past the history."""
         params = {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": "300"}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=310)
+        # A connection that went dead without a word must not leave the watcher blind for long.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=90)
         async with self._session.get(resource.path(), params=params, timeout=timeout) as response:
             if response.status >= 300:  # noqa: PLR2004 - everything but 2xx
                 raise _error(response.status, await response.read())

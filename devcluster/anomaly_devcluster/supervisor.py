@@ -20,7 +20,7 @@ from anomaly_devcluster.components import Setup
 from anomaly_devcluster.controlplane.embedded import EmbeddedControlPlane
 from anomaly_devcluster.controlplane.envtest import ASSETS, RealControlPlane, has_controller_manager
 from anomaly_devcluster.node.container import Backoff
-from anomaly_devcluster.node.processes import adopt_orphans, die_with_parent
+from anomaly_devcluster.node.processes import CONTAINER_MARK, adopt_orphans, die_with_parent, reap
 
 _NODE_SECONDS = 4
 _log = logging.getLogger(__name__)
@@ -122,9 +122,19 @@ class _Supervisor:
             if ended and not self._stopping.is_set():
                 name = self._children.pop(pid)
                 _log.warning("%s ended (%s) and is started again", name, os.waitstatus_to_exitcode(status))
+                if name == "node":
+                    self._end_orphans()
                 self._restart(name)
             elif ended:
                 del self._children[pid]
+
+    def _end_orphans(self) -> None:
+        """Kill what a killed node's pods have left to this process."""
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if CONTAINER_MARK in child.environ():
+                    child.kill()
+                    asyncio.get_running_loop().call_later(0.2, reap, child.pid)
 
     def _restart(self, name: str) -> None:
         command = [sys.executable, "-m", "anomaly_devcluster", "component", name, str(self._holder.fileno())]

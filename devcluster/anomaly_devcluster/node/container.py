@@ -185,17 +185,21 @@ class Container:
         return asked if command else [*(expand(word, values) for word in image), *asked]
 
     @property
+    def _home(self) -> Path:
+        return self.pod.folder / self.name
+
+    @property
     def _termination_path(self) -> str:
         path: str = self.spec.get("terminationMessagePath") or TERMINATION_LOG
         return path
 
     @property
     def _termination_file(self) -> Path:
-        return self.pod.folder / "containers" / self.name / "termination-log"
+        return self._home / "termination-log"
 
     def log_file(self, *, previous: bool = False) -> Path:
         """Return where the output of this run, or of the one before, is kept."""
-        return self.pod.folder / "logs" / self.name / f"{self.restarts - previous}.log"
+        return self._home / f"{self.restarts - previous}.log"
 
     def _wait_for(self, reason: str, message: str) -> None:
         waiting = {"waiting": {"reason": reason, "message": message}}
@@ -230,13 +234,11 @@ class Container:
         return code
 
     def _start(self, command: list[str]) -> Process:
-        self._termination_file.parent.mkdir(parents=True, exist_ok=True)
-        self._termination_file.write_text("")
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._termination_file.unlink(missing_ok=True)
         log = self.log_file()
-        log.parent.mkdir(parents=True, exist_ok=True)
-        for old in log.parent.glob("*.log"):
-            if int(old.stem) < self.restarts - 1:
-                old.unlink()
+        if self.restarts > 1:
+            log.with_stem(str(self.restarts - 2)).unlink(missing_ok=True)
         env = {**self._env, CONTAINER_MARK: self.identity}
         with log.open("ab", buffering=0) as output:
             return Process(command, env, self._folder(), output)
@@ -244,7 +246,7 @@ class Container:
     def _folder(self) -> Path:
         wanted = self.spec.get("workingDir")
         place = self._mounts.path(wanted) or wanted if wanted else None
-        return Path(place) if place and Path(place).is_dir() else self._termination_file.parent
+        return Path(place) if place and Path(place).is_dir() else self._home
 
     def _ended(self, code: int, started: str, message: str, reason: str | None = None) -> None:
         reason = reason or ("Completed" if code == 0 else "Error")
@@ -339,6 +341,5 @@ class Container:
             process.kill()
 
     async def _act(self, handler: Object, seconds: float) -> str | None:
-        scratch = self._termination_file.parent
-        place = Place(self.spec, self.pod.address, self._env, self._mounts, self._folder(), scratch)
+        place = Place(self.spec, self.pod.address, self._env, self._mounts, self._folder(), self._home)
         return await act(handler, place, seconds)

@@ -35,7 +35,7 @@ class Pod:
         self._node = node
         self._address = node.addresses.take(body.get("status", {}).get("podIP"))
         self._volumes = volumes.Volumes(
-            body, self.folder / "volumes", node.folder / "claims", self._lookup, self._issue_token
+            body, self.folder / ".volumes", node.folder / "claims", self._lookup, self._issue_token
         )
         policy = body["spec"].get("restartPolicy", "Always")
         init_policy = "Never" if policy == "Never" else "OnFailure"
@@ -63,10 +63,13 @@ class Pod:
 
     def update(self, body: Object) -> None:
         """Take in a newer body; a deletion, or a shorter grace, takes effect at once."""
-        self.body = body
         if "deletionTimestamp" in body["metadata"]:
             self._end_within(body["metadata"].get("deletionGracePeriodSeconds") or 0)
-        self.volumes_changed()
+        if int(body["metadata"]["resourceVersion"]) < int(self.body["metadata"]["resourceVersion"]):
+            return  # the answer to a write of the node's own was here before the watch
+        before, self.body = self.body["metadata"], body
+        if any(before.get(name) != body["metadata"].get(name) for name in ("labels", "annotations")):
+            self.volumes_changed()
 
     def vanished(self) -> None:
         """End at once: the object has been deleted without waiting for the node."""

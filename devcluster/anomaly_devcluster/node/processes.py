@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,6 +20,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _started: set[int] = set()
 """Processes whose exit code somebody waits for."""
+_launcher = shutil.which("setpriv")
+"""Asks the kernel to kill a process with the node. A function between fork and exec could do that as well, but then the
+whole node would have to be forked, ten milliseconds each time. Without setpriv the supervisor ends what is left."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -31,10 +36,6 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
 
-def _before_exec() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-
-
 class Process:
     """One running process, the leader of a session of its own."""
 
@@ -42,15 +43,18 @@ class Process:
         self, command: Sequence[str], env: Mapping[str, str], folder: Path | str, output: BinaryIO | int
     ) -> None:
         """Start it; raises OSError when the program cannot be started."""
+        program = shutil.which(command[0], path=env.get("PATH"))
+        if program is None:
+            raise FileNotFoundError(errno.ENOENT, "no such program, or not executable", command[0])
+        launch = [_launcher, "--pdeathsig", "KILL", "--"] if _launcher else []
         self._process = subprocess.Popen(
-            command,
+            [*launch, program, *command[1:]],
             env=dict(env),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_before_exec,  # noqa: PLW1509 - the node forks from its only busy thread
         )
         self.pid = self._process.pid
         _started.add(self.pid)
@@ -108,10 +112,10 @@ def end_strays(mark: str) -> None:
         with contextlib.suppress(OSError):
             state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
             if state == "Z":
-                _reap_stray(child)
+                reap(child)
             elif wanted in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
                 os.kill(child, signal.SIGKILL)
-                asyncio.get_running_loop().call_later(0.1, _reap_stray, child)
+                asyncio.get_running_loop().call_later(0.1, reap, child)
 
 
 def end_descendants() -> None:
@@ -123,6 +127,7 @@ def end_descendants() -> None:
         psutil.wait_procs(children, timeout=1)
 
 
-def _reap_stray(pid: int) -> None:
+def reap(pid: int) -> None:
+    """Collect the exit of an adopted process, if there is one."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

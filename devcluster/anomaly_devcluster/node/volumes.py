@@ -1,5 +1,6 @@
 """Put a pod's volumes on disk, and keep those that show live objects up to date."""
 
+import asyncio
 import contextlib
 import secrets
 import shutil
@@ -85,7 +86,7 @@ class Volumes:
 
     def __init__(self, pod: Object, folder: Path, claims: Path, lookup: Lookup, issue: IssueToken) -> None:
         self._folder = folder
-        self._claims = claims / pod["metadata"]["namespace"]
+        self._claims = claims / str(pod["metadata"]["namespace"])
         self._lookup = lookup
         self._issue = issue
         self._volumes, self._token_mount = effective_volumes(pod)
@@ -103,7 +104,8 @@ class Volumes:
             elif "persistentVolumeClaim" in volume:
                 (self._claims / volume["persistentVolumeClaim"]["claimName"]).mkdir(parents=True, exist_ok=True)
             elif "hostPath" not in volume:
-                write_atomically(path, await self._files(pod, volume))
+                files = await self._files(pod, volume)
+                await asyncio.to_thread(write_atomically, path, files)
         renewals = [at - time.time() for _, at in self._tokens.values()]
         return max(0.0, min(renewals)) if renewals else None
 
