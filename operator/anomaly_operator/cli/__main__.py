@@ -10,8 +10,9 @@ from pathlib import Path
 
 from anomaly_operator.cli import views
 from anomaly_operator.cli.cluster import Cluster
-from anomaly_operator.cli.commands import VERBS, send
+from anomaly_operator.cli.commands import VERBS, move_alias_back, send
 from anomaly_operator.cli.errors import CliError
+from anomaly_operator.cli.explaining import explain, read_rows, told
 from anomaly_operator.cli.lint import lint
 from anomaly_operator.cli.registry import move_alias
 from anomaly_operator.domain.codec import status_from_json, to_json
@@ -64,12 +65,16 @@ def _parser() -> argparse.ArgumentParser:
     history.add_argument("--at", metavar="TIME", type=_time, help="what served at this time (RFC 3339)?")
     for verb, words in VERBS.items():
         command = add(verb, _command, words, output=True)
-        command.set_defaults(verb=verb, to=None)
+        command.set_defaults(verb=verb, to=None, registry=False)
         command.add_argument(
             "--wait", type=float, default=10.0, metavar="SECONDS", help="wait this long for the answer; 0: do not wait"
         )
         if verb == "rollback":
             command.add_argument("--to", metavar="REVISION", help="revision to go back to; default the previous one")
+            command.add_argument(
+                "--registry", action="store_true", help="then move the alias too, with your own credentials"
+            )
+            command.add_argument("--tracking-uri", help="registry; default spec.model.trackingUri, MLFLOW_TRACKING_URI")
     promote = add(
         "promote-version", _promote_version, "Move an alias in the registry; the rollout follows.", on_model=False
     )
@@ -155,14 +160,29 @@ def _verified(model: Json, status: Status) -> int:
     return 0
 
 
+def _explain(arguments: argparse.Namespace) -> int:
+    answer = explain(_cluster(arguments), arguments.name, read_rows(arguments.row), arguments.url)
+    _print(_json(answer) if arguments.output == "json" else told(answer))
+    return 0
+
+
 def _command(arguments: argparse.Namespace) -> int:
-    answer = send(_cluster(arguments), arguments.name, arguments.verb, revision=arguments.to, wait=arguments.wait)
+    cluster = _cluster(arguments)
+    before = cluster.model(arguments.name)
+    if arguments.registry and (arguments.wait <= 0 or "alias" not in before["spec"]["model"]):
+        raise CliError("--registry needs a model that follows an alias, and a --wait that is not 0", 2)
+    answer = send(cluster, arguments.name, arguments.verb, revision=arguments.to, wait=arguments.wait)
     if answer is None:
         _print(f"{arguments.verb}: asked")
         return 0
-    told = f"{arguments.verb}: {answer.outcome.lower()}" + (f": {answer.message}" if answer.message else "")
-    _print(_json(to_json(answer)) if arguments.output == "json" else told)
-    return 0 if answer.outcome == "Accepted" else REFUSED
+    words = f"{arguments.verb}: {answer.outcome.lower()}" + (f": {answer.message}" if answer.message else "")
+    _print(_json(to_json(answer)) if arguments.output == "json" else words)
+    if answer.outcome != "Accepted":
+        return REFUSED
+    if arguments.registry:
+        moved = move_alias_back(cluster, before, arguments.tracking_uri, wait=arguments.wait)
+        sys.stderr.write(f"{moved}\n")
+    return 0
 
 
 def _promote_version(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
@@ -16,7 +16,7 @@ from anomaly_operator.domain.records import Json
 
 TIMEOUT = (5, 30)
 """Seconds to connect and to read."""
-T = TypeVar("T")
+HTTP_OK, HTTP_REDIRECT = 200, 300
 
 
 class Cluster:
@@ -31,6 +31,7 @@ class Cluster:
         except (config.ConfigException, OSError) as error:
             where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
             raise CliError(f"no usable kubeconfig ({where}): {error}") from None
+        self._api: Any = api
         self._objects: Any = client.CustomObjectsApi(api)
         self._who: Any = client.AuthenticationV1Api(api)
         self._version: Any = client.VersionApi(api)
@@ -68,6 +69,27 @@ class Cluster:
         with _asking("find out who you are (SelfSubjectReview)"):
             review = self._who.create_self_subject_review(client.V1SelfSubjectReview(), _request_timeout=TIMEOUT)
         return str(review.status.user_info.username)
+
+    def ask_service(self, name: str, port: int, path: str, body: Json) -> Json:
+        """POST JSON to a Service of the namespace, through the API server's proxy."""
+        where = f"/api/v1/namespaces/{self.namespace}/services/{name}:{port}/proxy{path}"
+        with _asking(f"Service {self.namespace}/{name} through the API server (give --url to ask it directly)"):
+            answer = self._api.call_api(
+                "POST",
+                self._api.configuration.host + where,
+                header_params={"Content-Type": "application/json", **self._authorization()},
+                body=body,
+                _request_timeout=TIMEOUT,
+            )
+            content = answer.read()
+            if not HTTP_OK <= answer.status < HTTP_REDIRECT:
+                raise ApiException(status=answer.status, reason=answer.reason, body=content.decode(errors="replace"))
+        found: Json = json.loads(content)
+        return found
+
+    def _authorization(self) -> dict[str, str]:
+        token = self._api.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        return {"Authorization": token} if token else {}
 
     def server_version(self) -> str:
         """Return the API server's version, e.g. `v1.36.0`."""

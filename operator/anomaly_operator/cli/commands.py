@@ -6,9 +6,10 @@ import uuid
 
 from anomaly_operator.cli.cluster import Cluster
 from anomaly_operator.cli.errors import CliError
+from anomaly_operator.cli.registry import move_alias
 from anomaly_operator.domain import names
 from anomaly_operator.domain.codec import status_from_json
-from anomaly_operator.domain.records import LastCommand
+from anomaly_operator.domain.records import Json, LastCommand
 
 VERBS = {
     "promote": "Give users the candidate that waits, now.",
@@ -58,3 +59,23 @@ def send(
                 NO_ANSWER,
             )
         time.sleep(_POLL_SECONDS)
+
+
+def move_alias_back(cluster: Cluster, before: Json, uri: str | None, *, wait: float) -> str:
+    """Let the alias follow an accepted rollback, with the caller's credentials; returns what was moved, in words.
+
+    `before` is the AnomalyModel as it was; it must follow an alias. Raises CliError (code 3) if the rollback takes
+    longer than `wait` seconds.
+    """
+    name, wanted = before["metadata"]["name"], before["spec"]["model"]
+    left = status_from_json(before.get("status")).active
+    deadline = time.monotonic() + wait
+    while True:
+        active = status_from_json(cluster.model(name).get("status")).active
+        if active is not None and left is not None and active.revision != left.revision:
+            break
+        if time.monotonic() >= deadline:
+            raise CliError(f"the rollback of {name} is not done within {wait:g} s; the alias was not moved", NO_ANSWER)
+        time.sleep(_POLL_SECONDS)
+    move_alias(uri or wanted.get("trackingUri"), wanted["name"], wanted["alias"], active.version)
+    return f"{wanted['name']}: alias {wanted['alias']} moved from version {left.version} to {active.version}"

@@ -87,6 +87,20 @@ def test_users_are_served_by_what_the_operator_made(release, served):
 
 
 @pytest.mark.usefixtures("served")
+def test_a_row_is_explained_from_the_shell(release):
+    service = call(release.admin(), "GET", "/api/v1/namespaces/demo/services/cpu-watch")
+    url = f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
+    where = ["-n", "demo", "--kubeconfig", release.cluster.kubeconfig, "--url", url]
+    command = [BIN / "kubectl-anomaly", "explain", "cpu-watch", *where, "--row", "[99, 5, 90]"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Row 1: ANOMALY, score ")
+    assert "INCREASES" in done.stdout
+
+
+@pytest.mark.usefixtures("served")
 def test_every_kind_of_child_was_made_under_the_operators_own_rights(release):
     kinds = (
         "deployments,controllerrevisions,services,serviceaccounts,rolebindings,configmaps,"

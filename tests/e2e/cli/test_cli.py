@@ -91,6 +91,41 @@ def anomaly(installed):
     return run
 
 
+def ask_registry(server, path, **fields):
+    request = urllib.request.Request(
+        f"{server.uri}/api/2.0/mlflow/{path}", json.dumps(fields).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def point_at(server, name, version):
+    ask_registry(server, "registered-models/alias", name=name, alias="champion", version=version)
+
+
+def version_of(server, name):
+    url = f"{server.uri}/api/2.0/mlflow/registered-models/alias?name={name}&alias=champion"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)["model_version"]["version"]
+
+
+@pytest.fixture
+def registered(mlflow_server, model_name):
+    """A registered model with two versions."""
+    ask_registry(mlflow_server, "registered-models/create", name=model_name)
+    for _ in range(2):
+        ask_registry(mlflow_server, "model-versions/create", name=model_name, source="s3://somewhere/model")
+    return model_name
+
+
+def next_command(api, name):
+    """Wait for a command and return it."""
+    while True:
+        metadata = call(api, "GET", f"{MODELS}/{name}")["metadata"]
+        if text := metadata.get("annotations", {}).get("anomalymodel.dev/command"):
+            return json.loads(text)
+
+
 def test_kubectl_finds_it_as_a_plugin_and_it_lists_models(anomaly, model):
     done = anomaly("list", "-n", "demo")
 
@@ -190,21 +225,10 @@ def test_a_command_carries_who_asked_and_belongs_to_the_cli(installed, anomaly, 
 @pytest.mark.parametrize(("outcome", "code"), [("Accepted", 0), ("Refused", 1)])
 def test_it_waits_for_the_answer_to_its_own_command(installed, anomaly, model, outcome, code):
     def answer():
-        """Stand in for the operator: answer the command that is there, once there is one."""
-        while True:
-            metadata = call(installed.admin(), "GET", f"{MODELS}/{model}")["metadata"]
-            if text := metadata.get("annotations", {}).get("anomalymodel.dev/command"):
-                command = json.loads(text)
-                last = LastCommand(
-                    id=command["id"],
-                    verb=command["verb"],
-                    by=command["by"],
-                    outcome=outcome,
-                    message="because",
-                    time=NOON,
-                )
-                write_status(installed.admin(), model, {"lastCommand": to_json(last)})
-                return
+        """Stand in for the operator."""
+        command = next_command(installed.admin(), model)
+        last = LastCommand(id=command["id"], verb="pause", outcome=outcome, message="because", time=NOON)
+        write_status(installed.admin(), model, {"lastCommand": to_json(last)})
 
     # An older answer must not pass for the one that is waited for.
     old = LastCommand(id="older", verb="pause", outcome="Accepted", time=NOON)
@@ -232,32 +256,49 @@ def test_it_shows_both_versions(anomaly):
     assert done.stdout.startswith("kubectl-anomaly 0.1.0\nKubernetes v1.")
 
 
-def test_promoting_a_version_moves_the_alias_in_the_registry(mlflow_server, model_name):
-    def post(path, **fields):
-        request = urllib.request.Request(
-            f"{mlflow_server.uri}/api/2.0/mlflow/{path}",
-            json.dumps(fields).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
+def test_promoting_a_version_moves_the_alias_in_the_registry(mlflow_server, registered):
     def promote(version):
-        command = [BIN / "kubectl-anomaly", "promote-version", model_name, version, "--alias", "champion"]
+        command = [BIN / "kubectl-anomaly", "promote-version", registered, version, "--alias", "champion"]
         env = {**os.environ, "MLFLOW_TRACKING_URI": mlflow_server.uri}
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
-    post("registered-models/create", name=model_name)
-    for _ in range(2):
-        post("model-versions/create", name=model_name, source="s3://somewhere/model")
-
     first, second, absent = promote("1"), promote("2"), promote("7")
 
-    assert first.stdout == f"{model_name}: alias champion moved from nowhere to version 1\n"
-    assert second.stdout == f"{model_name}: alias champion moved from 1 to version 2\n"
+    assert first.stdout == f"{registered}: alias champion moved from nowhere to version 1\n"
+    assert second.stdout == f"{registered}: alias champion moved from 1 to version 2\n"
     assert absent.returncode == 1
     assert "7" in absent.stderr
-    with urllib.request.urlopen(
-        f"{mlflow_server.uri}/api/2.0/mlflow/registered-models/alias?name={model_name}&alias=champion", timeout=30
-    ) as answer:
-        assert json.load(answer)["model_version"]["version"] == "2"
+    assert version_of(mlflow_server, registered) == "2"
+
+
+def test_a_rollback_moves_the_alias_only_when_it_is_asked_to(installed, anomaly, model, mlflow_server, registered):
+    point_at(mlflow_server, registered, "2")
+    call(installed.admin(), "PATCH", f"{MODELS}/{model}", {"spec": {"model": {"name": registered}}}, media=MERGE)
+    track = {"color": "blue", "since": "2026-03-01T12:00:00Z"}
+    bad, good = (
+        track | {"revision": "bbb", "version": "2"},
+        track | {"revision": "aaa", "version": "1", "color": "green"},
+    )
+
+    def roll_back():
+        """Stand in for the operator: accept the command, then the selector moves."""
+        command = next_command(installed.admin(), model)
+        last = LastCommand(id=command["id"], verb="rollback", outcome="Accepted", time=NOON)
+        write_status(installed.admin(), model, {"lastCommand": to_json(last)})
+        write_status(installed.admin(), model, {"active": good})
+
+    def ask(*options):
+        call(installed.admin(), "PATCH", f"{MODELS}/{model}", {"metadata": {"annotations": None}}, media=MERGE)
+        write_status(installed.admin(), model, {"active": bad})
+        operator = threading.Thread(target=roll_back)
+        operator.start()
+        done = anomaly("rollback", model, "-n", "demo", "--wait", "30", *options)
+        operator.join()
+        return done
+
+    without = ask()
+    assert (without.returncode, version_of(mlflow_server, registered)) == (0, "2")
+
+    moved = ask("--registry", "--tracking-uri", mlflow_server.uri)
+    assert moved.stderr == f"{registered}: alias champion moved from version 2 to 1\n"
+    assert (moved.returncode, version_of(mlflow_server, registered)) == (0, "1")

@@ -8,6 +8,7 @@ import pytest
 from anomaly_operator.cli.__main__ import main
 from anomaly_operator.cli.commands import command_text
 from anomaly_operator.cli.errors import CliError
+from anomaly_operator.cli.explaining import read_rows, told
 from anomaly_operator.domain import names, parse
 from anomaly_operator.domain.model import Command
 
@@ -89,3 +90,36 @@ def test_lint_of_no_yaml_says_where(tmp_path, capsys):
 
     assert main(["lint", str(path)]) == 1
     assert f"{path}: while parsing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("row", ["{", "7", '"cpu"'])
+def test_a_row_that_is_none_is_shown_with_what_is_expected(row):
+    with pytest.raises(CliError) as refused:
+        read_rows([row])
+
+    assert refused.value.code == 2
+    assert row in str(refused.value)
+
+
+def test_an_explanation_reads_as_a_person_would_ask():
+    contribution = {
+        "feature": "cpu_percent", "value": 97.25, "unit": "%", "contribution": 0.2, "share": 0.61,
+        "direction": "INCREASES", "percentile": 0.998,
+    }  # fmt: skip
+    explanation = {"interpretation": "cpu_percent is far above what is usual.", "contributions": [contribution]}
+    answer = {
+        "version": "3",
+        "predictions": [
+            {"anomaly": True, "score": 0.71234, "confidence": 0.985, "explanation": explanation},
+            {"anomaly": False, "score": 0.4, "confidence": None},
+        ],
+    }
+
+    assert told(answer) == (
+        "Row 1: ANOMALY, score 0.7123, more anomalous than 98.5% of the training data (version 3)\n"
+        "cpu_percent is far above what is usual.\n"
+        "FEATURE       VALUE   UNIT   EFFECT      SHARE   PERCENTILE\n"
+        "cpu_percent   97.25   %      INCREASES   61%     0.998\n"
+        "\n"
+        "Row 2: normal, score 0.4 (version 3)"
+    )
