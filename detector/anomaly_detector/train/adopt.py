@@ -7,9 +7,10 @@ from pathlib import Path
 from anomaly_detector.bundle import FOLDER, write_bundle
 from anomaly_detector.report import PREFIX
 from anomaly_detector.scoring.loading import RefusedError, load_model
+from anomaly_detector.train.bundling import make_bundle, serving_tags
 from anomaly_detector.train.errors import DataError
+from anomaly_detector.train.order import Order
 from anomaly_detector.train.registry import Registry, Version
-from anomaly_detector.train.run import Order, make_bundle, serving_tags
 from anomaly_detector.train.table import Table
 
 

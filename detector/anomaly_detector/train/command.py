@@ -19,10 +19,11 @@ from anomaly_detector.train.adopt import adopt as adopt_version
 from anomaly_detector.train.errors import KEPT_ALIAS, DataError
 from anomaly_detector.train.event import read_event
 from anomaly_detector.train.features import FeatureNotes, read_notes
+from anomaly_detector.train.order import Order, Trained
 from anomaly_detector.train.pipeline import Recipe
 from anomaly_detector.train.pods import kept_rows
 from anomaly_detector.train.registry import Registry
-from anomaly_detector.train.run import STEPS, Order, Trained, finish, train_and_register
+from anomaly_detector.train.run import STEPS, finish, train_and_register
 from anomaly_detector.train.sources import read
 from anomaly_detector.train.summary import show, show_adopted
 from anomaly_detector.train.table import Floats, Table

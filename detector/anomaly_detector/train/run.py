@@ -1,97 +1,29 @@
 """Train a version and register it: the whole way from a table of numbers to an alias, for scripts and the command."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from anomaly_detector.bundle import MAX_SCORES, Bundle, BundleError
-from anomaly_detector.drift.calibration import REFERENCE_ROWS, calibrate, systematic
+from anomaly_detector.bundle import Bundle, BundleError
 from anomaly_detector.report import PREFIX
 from anomaly_detector.scoring.loading import RefusedError
+from anomaly_detector.train.bundling import make_bundle, serving_tags
 from anomaly_detector.train.card import card
-from anomaly_detector.train.environment import git_commit, libraries, surroundings
+from anomaly_detector.train.environment import git_commit, surroundings
 from anomaly_detector.train.errors import DataError
 from anomaly_detector.train.evaluate import Judgement, judge
 from anomaly_detector.train.event import DriftEvent
-from anomaly_detector.train.features import FeatureNotes
-from anomaly_detector.train.pipeline import Recipe, build, fit, scores, threshold
+from anomaly_detector.train.order import Order, Trained
+from anomaly_detector.train.pipeline import build, fit
 from anomaly_detector.train.promote import Rivalry, against_holder, load_version
 from anomaly_detector.train.registry import Logged, Registry, Run, Version
-from anomaly_detector.train.table import Floats, Table, fingerprint, quantiles, split
+from anomaly_detector.train.table import Floats, Table, fingerprint, split
 
 ENOUGH_AFTER_DRIFT = 500
 STEPS = ("data", "train", "judge", "calibrate", "store", "compare", "register")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What shall be made of the data and where it shall go."""
-
-    model: str
-    """Registered model."""
-    recipe: Recipe = field(default_factory=Recipe)
-    notes: FeatureNotes = field(default_factory=FeatureNotes)
-    about: str = ""
-    """First sentence of the model card."""
-    alias: str | None = None
-    """To be moved to the new version if that is not worse than the holder."""
-    force: bool = False
-    """Move the alias even so."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    environment: str = "development"
-    trigger: str = "manual"
-    experiment: str | None = None
-    """None: named like the model."""
-    window: int = 500
-    """Rows of a drift check."""
-    false_alarms_per_day: float = 1.0
-    rows_per_second: float | None = None
-    """In service; none: as in the data."""
-    event: DriftEvent | None = None
-    allow_pickle: bool = False
-    """Whether the holder of the alias may be unpickled for the comparison."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """What came of it."""
-
-    version: Version
-    digest: str
-    metrics: Mapping[str, float]
-    data: Mapping[str, Any]
-    calibration: Mapping[str, Any]
-    verdict: str
-    """The comparison with the holder of the alias, in words."""
-    alias: str | None
-    alias_moved: bool
-    seconds: float
-    pipeline: Any
-    """The fitted scikit-learn Pipeline."""
-    reference: Floats
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what scripts need."""
-        return {
-            "model": self.version.name,
-            "version": self.version.version,
-            "digest": self.digest,
-            "runId": self.version.run_id,
-            "source": self.version.source,
-            "alias": self.alias,
-            "aliasMoved": self.alias_moved,
-            "verdict": self.verdict,
-            "metrics": dict(self.metrics),
-            "data": dict(self.data),
-            "calibrated": self.calibration["calibrated"],
-            "falseAlarmRate": self.calibration["falseAlarmRate"],
-            "seconds": round(self.seconds, 3),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,42 +147,6 @@ def _fit(table: Table, order: Order, kept: Floats | None, on_step: Callable[[str
     )
 
 
-def make_bundle(model: Any, table: Table, order: Order, *, estimator: str) -> Bundle:
-    """Return the bundle of a fitted model for the rows that it was trained on."""
-    own = scores(model, table.rows)
-    units, descriptions = order.notes.of(table.features)
-    return Bundle(
-        features=table.features,
-        units=units,
-        descriptions=descriptions,
-        contamination=order.recipe.contamination,
-        threshold=threshold(model),
-        estimator=estimator,
-        format="skops",
-        trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        training_rows=len(table),
-        libraries=libraries(),
-        calibration=calibrate(
-            table.rows,
-            own,
-            window=order.window,
-            features=table.features,
-            rows_per_second=order.rows_per_second or _rate(table),
-            false_alarms_per_day=order.false_alarms_per_day,
-        ),
-        reference=table.rows[systematic(len(table), REFERENCE_ROWS)],
-        scores=quantiles(own, most=MAX_SCORES),
-    )
-
-
-def _rate(table: Table) -> float | None:
-    """Return rows per second by the median distance of two rows; none if that is unknown or zero."""
-    if table.times is None or len(table) < 2:  # noqa: PLR2004 - a distance needs two
-        return None
-    distance = float(np.median(np.diff(table.times)) / np.timedelta64(1, "s"))
-    return 1 / distance if distance > 0 else None
-
-
 def _described(order: Order) -> dict[str, Any]:
     recipe = order.recipe
     return {
@@ -312,18 +208,3 @@ def _register(registry: Registry, order: Order, fitted: _Fitted, logged: Logged,
     if rivalry.holder is not None:
         tags[PREFIX + "parent-version"] = rivalry.holder.version
     return registry.register(order.model, logged, description=description, tags=tags)
-
-
-def serving_tags(bundle: Bundle, logged: Logged) -> dict[str, str]:
-    """Return the version tags that the operator checks before a pod starts (docs/pod-contract.md)."""
-    tags = {
-        "digest": logged.digest,
-        "size": str(logged.size),
-        "features": json.dumps(list(bundle.features)),
-        "estimator": bundle.estimator,
-        "scikit-learn": bundle.libraries.get("scikit-learn", ""),
-        "format": bundle.format,
-    }
-    if bundle.contamination is not None:
-        tags["contamination"] = f"{bundle.contamination:g}"
-    return {PREFIX + name: value for name, value in tags.items()}

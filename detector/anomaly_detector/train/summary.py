@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from anomaly_detector.report import PREFIX
+from anomaly_detector.train.order import Trained
 from anomaly_detector.train.registry import Version
-from anomaly_detector.train.run import Trained
 
 NAMES = {
     "holdout_anomaly_rate": "anomaly rate on the hold-out",
@@ -48,8 +48,8 @@ def show_adopted(console: Console, version: Version) -> None:
 
 def _drift(trained: Trained) -> str:
     calibration = trained.calibration
-    if not calibration["calibrated"]:
-        return f"not calibrated: {calibration['windows']} windows are too few"
+    if not calibration.get("calibrated"):
+        return f"not calibrated: {calibration.get('windows', 0)} windows are too few"
     return f"{calibration['windows']} windows, {calibration['falseAlarmRate']:.2%} false alarms on held-out ones"
 
 

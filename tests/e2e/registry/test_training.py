@@ -19,8 +19,9 @@ from anomaly_detector.train.__main__ import main
 from anomaly_detector.train.errors import RegistryError
 from anomaly_detector.train.features import FeatureNotes
 from anomaly_detector.train.files import read_file
+from anomaly_detector.train.order import Order
 from anomaly_detector.train.registry import Registry
-from anomaly_detector.train.run import Order, train_and_register
+from anomaly_detector.train.run import train_and_register
 
 pytestmark = pytest.mark.e2e
 PREFIX = "anomalymodel.dev/"
