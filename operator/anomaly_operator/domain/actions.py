@@ -125,9 +125,15 @@ class PublishDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartJob:
-    """Create a retraining Job; AlreadyExists is success (names are deterministic)."""
+    """Create a retraining Job; AlreadyExists is success (names are deterministic).
+
+    With `pods`: then create a Secret of the Job's name, owned by the Job, whose `pods.json` opens their windows
+    (docs/pod-contract.md, "A training Job"; tokens with the scope `window`, an hour).
+    """
 
     manifest: Mapping[str, Any]
+    pods: tuple[tuple[str, str, str], ...] = ()
+    """(name, uid, ip) of the pods whose rings are the data; empty: the data come from elsewhere."""
 
 
 Action = (

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from anomaly_operator.domain import quarantine, reasons
+from anomaly_operator.domain import quarantine, reasons, retraining
 from anomaly_operator.domain.model import Command, Revision
 from anomaly_operator.domain.records import LastCommand, PausedStatus, Retreat, Status, Who
 from anomaly_operator.domain.revisions import Obstacle
@@ -100,12 +100,14 @@ def _resume(s: Situation, command: Command) -> tuple[Status, str]:
 
 
 def _retrain(s: Situation, command: Command) -> tuple[Status, str]:
-    del command
     if not s.spec.retraining.enabled:
         raise _Refused("spec.retraining.enabled is false: set it to true first")
-    if any(line.outcome == "Running" for line in s.memory.retrainings):
-        raise _Refused(f"retraining {s.memory.retrainings[0].job} is running: one at a time")
-    return s.memory, "a retraining is started"
+    if s.active is None:
+        raise _Refused("no revision serves users yet: train the first version with anomaly-train")
+    if retraining.is_running(s.memory):
+        raise _Refused("a retraining is running: one at a time")
+    memory = retraining.asked_for(s, command)
+    return memory, f"retraining {memory.retrainings[0].job} is started"
 
 
 _VERBS: dict[str, Callable[[Situation, Command], tuple[Status, str]]] = {

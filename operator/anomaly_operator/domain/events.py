@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 
-from anomaly_operator.domain import guard, reasons, rollback
+from anomaly_operator.domain import guard, reasons, retraining, rollback
 from anomaly_operator.domain.actions import Action, EmitEvent, PublishDecision
 from anomaly_operator.domain.model import Malformed
 from anomaly_operator.domain.records import HistoryEntry, Status
@@ -25,6 +25,7 @@ def happened(s: Situation, before: Status) -> Iterator[Action]:
             yield _about(entry)
             yield PublishDecision(entry=entry)
     yield from _answered(s, before)
+    yield from retraining.events(s, before)
     yield from _dead_end(s)
     yield from _warned(s)
     yield from _malformed(s)
@@ -85,6 +86,15 @@ def _warned(s: Situation) -> Iterator[EmitEvent]:
 
 
 def _malformed(s: Situation) -> Iterator[EmitEvent]:
+    schedule = retraining.problem(s)
+    if schedule is not None:
+        yield EmitEvent(
+            type="Warning",
+            reason=reasons.INVALID_SPEC,
+            message=f"No retraining by schedule: {schedule}",
+            key=f"schedule/{s.observed.generation}",
+            action="Observe",
+        )
     for problem in s.observed.malformed:
         yield _unreadable(problem, "AnomalyModel", None)
     for track in s.observed.tracks.values():

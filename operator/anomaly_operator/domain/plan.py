@@ -7,7 +7,18 @@ what to do about users' traffic; then both colors and everything beside them are
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from anomaly_operator.domain import children, codec, commands, drift, events, history, names, quarantine, tracks
+from anomaly_operator.domain import (
+    children,
+    codec,
+    commands,
+    drift,
+    events,
+    history,
+    names,
+    quarantine,
+    retraining,
+    tracks,
+)
 from anomaly_operator.domain.actions import Action, CreateRevision, SwitchTraffic, WriteStatus
 from anomaly_operator.domain.manifests.services import users_service
 from anomaly_operator.domain.model import Desired, Observed, Plan, Revision
@@ -38,7 +49,7 @@ def plan(observed: Observed, desired: Desired, now: float) -> Plan:
     restored = restore_service(s)
     if restored is not None:
         return Plan(actions=tuple(restored), requeue_after=1.0, status=observed.status)
-    for review in (complete, commands.obey, quarantine.review, supersede, drift.review, expire):
+    for review in (complete, commands.obey, quarantine.review, supersede, drift.review, expire, retraining.review):
         s = s.remembering(review(s))
     for stage in (roll_back, resolve, deploy, smoke_test, analyse, await_promotion, switch):
         step = stage(s)
@@ -112,6 +123,7 @@ def _ordered(s: Situation, step: Step, written: Status) -> Iterator[Action]:
     if not step.urgent:
         yield from tracks.converge(s)
     yield from step.actions
+    yield from retraining.start(s)
     yield from children.apply(s, children.others(s))
     yield from children.not_wanted(s)
 

@@ -32,7 +32,7 @@ def role_binding(observed: Observed) -> Json:
 
 
 def network_policy(observed: Observed, spec: Spec) -> Json:
-    """Let users reach 8080, the operator 8081 and 8082, pods of this model 8082, scrapers 9090."""
+    """Let users reach 8080, the operator and training Jobs 8081, the operator and pods of this model 8082."""
     own = {"podSelector": {"matchLabels": {names.MODEL_LABEL: observed.name}}}
     return child(
         observed,
@@ -44,7 +44,7 @@ def network_policy(observed: Observed, spec: Spec) -> Json:
             "policyTypes": ["Ingress"],
             "ingress": [
                 _ingress(names.USER_PORT, list(spec.network_policy.users)),
-                _ingress(names.ADMIN_PORT, [_OPERATOR]),
+                _ingress(names.ADMIN_PORT, [_OPERATOR, _training(observed)]),
                 _ingress(names.SHADOW_PORT, [own, _OPERATOR]),
                 _ingress(names.METRICS_PORT, []),
             ],
@@ -55,3 +55,8 @@ def network_policy(observed: Observed, spec: Spec) -> Json:
 def _ingress(port: int, peers: list[Any]) -> Json:
     rule: Json = {"ports": [{"port": port, "protocol": "TCP"}]}
     return {**rule, "from": peers} if peers else rule
+
+
+def _training(observed: Observed) -> Json:
+    labels = {names.MODEL_LABEL: observed.name, "app.kubernetes.io/component": "retraining"}
+    return {"podSelector": {"matchLabels": labels}}

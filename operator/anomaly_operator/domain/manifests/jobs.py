@@ -1,0 +1,131 @@
+"""The retraining Job, as docs/pod-contract.md says under "A training Job"."""
+
+import copy
+import json
+from typing import Any
+
+from anomaly_operator.domain import names
+from anomaly_operator.domain.manifests.common import child
+from anomaly_operator.domain.manifests.pods import CREDENTIALS_DIR, TERMINATION_LOG, pod_security
+from anomaly_operator.domain.model import Observed, PodSettings
+from anomaly_operator.domain.records import DriftEpisode, Json, Retraining
+from anomaly_operator.domain.spec import Spec
+from anomaly_operator.domain.times import rfc3339
+
+PODS_DIR = "/etc/anomaly-pods"
+COMPONENT = "retraining"
+_KEEP_SECONDS = 86_400
+_RETRIES = 2
+
+
+def retraining_job(
+    observed: Observed, spec: Spec, settings: PodSettings, line: Retraining, drift: DriftEpisode | None
+) -> Json:
+    """Return the Job: the user's template if there is one, else the detector image's `anomaly-train`.
+
+    What asked for it is in the environment of every container: `ANOMALY_EVENT`, `ANOMALY_TRIGGER`,
+    `ANOMALY_TARGET_ALIAS`, `MLFLOW_TRACKING_URI`. Without `spec.retraining.data` a Secret of the Job's name is mounted
+    that opens the pods' windows.
+    """
+    event = json.dumps(_event(line, drift), separators=(",", ":"))
+    template = spec.retraining.job_template
+    content: Json = copy.deepcopy(template["spec"]) if template else _default(spec, settings, line, event)
+    content.setdefault("activeDeadlineSeconds", int(spec.retraining.deadline))
+    content.setdefault("ttlSecondsAfterFinished", _KEEP_SECONDS)
+    content.setdefault("backoffLimit", _RETRIES)
+    pod = content["template"]
+    labels = (pod.setdefault("metadata", {}) or {}).get("labels") or {}
+    pod["metadata"]["labels"] = {**labels, **names.labels(observed.name, COMPONENT)}
+    for container in pod["spec"]["containers"]:
+        container["env"] = [*(container.get("env") or []), *_environment(observed, spec, settings, line, event)]
+    return child(
+        observed,
+        "batch/v1",
+        "Job",
+        line.job,
+        labels={"app.kubernetes.io/component": COMPONENT},
+        annotations={names.TRIGGER: line.trigger, names.REASON: line.reason},
+        spec=content,
+    )
+
+
+def _event(line: Retraining, drift: DriftEpisode | None) -> Json:
+    event: Json = {"id": line.job, "trigger": line.trigger, "reason": line.reason}
+    if line.trigger == "Drift" and drift is not None:
+        # The same for every try, so that a Job that failed late does not register a second version.
+        event["id"] = f"{drift.revision}/{int(drift.since)}"
+        event |= {"revision": drift.revision, "since": rfc3339(drift.since)}
+        if drift.window_start is not None:
+            event["breachStart"] = rfc3339(drift.window_start)
+    return event
+
+
+def _environment(
+    observed: Observed, spec: Spec, settings: PodSettings, line: Retraining, event: str
+) -> list[dict[str, str]]:
+    values = {
+        "ANOMALY_NAMESPACE": observed.namespace,
+        "ANOMALY_MODEL": observed.name,
+        "ANOMALY_REGISTERED_MODEL": spec.model.name,
+        "ANOMALY_TARGET_ALIAS": _alias(spec) or "",
+        "ANOMALY_TRIGGER": line.trigger.lower(),
+        "ANOMALY_EVENT": event,
+        "ANOMALY_TERMINATION_LOG": TERMINATION_LOG,
+        "MLFLOW_TRACKING_URI": spec.model.tracking_uri or settings.tracking_uri,
+    }
+    if spec.model.credentials_secret_ref:
+        values["ANOMALY_CREDENTIALS_DIR"] = CREDENTIALS_DIR
+    if spec.retraining.data is None:
+        values["ANOMALY_PODS_FILE"] = f"{PODS_DIR}/pods.json"
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _default(spec: Spec, settings: PodSettings, line: Retraining, event: str) -> Json:
+    pod_context, container_context = pod_security()
+    volumes: list[Json] = [{"name": "tmp", "emptyDir": {}}]
+    mounts: list[Json] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
+    if spec.model.credentials_secret_ref:
+        volumes.append({"name": "credentials", "secret": {"secretName": spec.model.credentials_secret_ref.name}})
+        mounts.append({"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True})
+    if spec.retraining.data is None:
+        volumes.append({"name": "pods", "secret": {"secretName": line.job}})
+        mounts.append({"name": "pods", "mountPath": PODS_DIR, "readOnly": True})
+    container: Json = {
+        "name": "train",
+        "image": spec.detector.image or settings.detector_image,
+        "command": ["anomaly-train"],
+        "args": _arguments(spec, line, event),
+        "volumeMounts": mounts,
+        "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
+        "securityContext": container_context,
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    pod: Json = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "securityContext": pod_context,
+        "containers": [container],
+        "volumes": volumes,
+    }
+    if spec.detector.image_pull_secrets:
+        pod["imagePullSecrets"] = list(spec.detector.image_pull_secrets)
+    return {"template": {"spec": pod}}
+
+
+def _arguments(spec: Spec, line: Retraining, event: str) -> list[Any]:
+    alias = _alias(spec)
+    return [
+        *("--data", spec.retraining.data or "pods"),
+        *("--model", spec.model.name),
+        *(("--alias", alias) if alias else ()),
+        *("--keep-reference", f"{spec.retraining.keep_reference:g}"),
+        *("--trigger", line.trigger.lower()),
+        *("--event", event),
+        "--no-plots",
+        "--json",
+    ]
+
+
+def _alias(spec: Spec) -> str | None:
+    return spec.retraining.target_alias or spec.model.alias

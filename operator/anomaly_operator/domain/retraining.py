@@ -1,0 +1,160 @@
+"""When a model is trained anew: drift that holds, a schedule, a command. One Job at a time, within a budget.
+
+A line of `status.retrainings` is written before its Job is started, and the Job's name follows from what asked for
+it: so nothing is started twice, whenever the operator is killed. A failed Job changes nothing else.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
+
+from anomaly_operator.domain import reasons
+from anomaly_operator.domain.actions import Action, EmitEvent, StartJob
+from anomaly_operator.domain.cron import Cron, CronError
+from anomaly_operator.domain.manifests.common import canonical_hash
+from anomaly_operator.domain.manifests.jobs import retraining_job
+from anomaly_operator.domain.model import Command, Job
+from anomaly_operator.domain.records import Retraining, Status
+from anomaly_operator.domain.situation import Situation
+
+KEPT = 20
+"""Lines of `status.retrainings`."""
+DAY = 86_400.0
+_GRACE_SECONDS = 60.0
+Trigger = Literal["Drift", "Schedule", "Command"]
+
+
+def review(s: Situation) -> Status:
+    """Return the memory with what became of the Jobs, and the next retraining if one is due."""
+    found = {job.name: job for job in s.observed.jobs}
+    lines = tuple(_ended(s, line, found.get(line.job)) for line in s.memory.retrainings)
+    s = s.remembering(replace(s.memory, retrainings=lines))
+    new = _due(s)
+    return s.memory if new is None else _with(s.memory, new)
+
+
+def asked_for(s: Situation, command: Command) -> Status:
+    """Return the memory with a retraining that somebody asked for."""
+    by = command.by or "a command"
+    return _with(s.memory, _line(s, "Command", command.id, f"asked for by {by}"))
+
+
+def start(s: Situation) -> Iterator[Action]:
+    """Start the Job of the line that runs, if it is not there."""
+    line, names = _running(s.memory), {job.name for job in s.observed.jobs}
+    if line is None or line.job in names or s.active is None:
+        return
+    pods = s.ready(s.active.color, s.active.revision) if s.spec.retraining.data is None else ()
+    yield StartJob(
+        manifest=retraining_job(s.observed, s.spec, s.desired.settings, line, s.memory.drift),
+        pods=tuple((pod.name, pod.uid, pod.ip) for pod in pods),
+    )
+
+
+def events(s: Situation, before: Status) -> Iterator[EmitEvent]:
+    """Tell of retrainings that began or ended."""
+    known = {line.job: line.outcome for line in before.retrainings}
+    for line in reversed(s.memory.retrainings):
+        if known.get(line.job) == line.outcome:
+            continue
+        running, failed = line.outcome == "Running", line.outcome == "Failed"
+        what = "was started" if running else f"{line.outcome.lower()}: {line.message}".rstrip(": ")
+        yield EmitEvent(
+            type="Warning" if failed else "Normal",
+            reason=reasons.RETRAINING_STARTED if running else reasons.RETRAINING_ENDED,
+            message=f"The retraining {line.job} ({line.trigger}: {line.reason}) {what}",
+            key=f"retraining/{line.job}/{line.outcome}",
+            action="Retrain",
+        )
+
+
+def is_running(status: Status) -> bool:
+    """Return whether a retraining is under way."""
+    return _running(status) is not None
+
+
+def _running(status: Status) -> Retraining | None:
+    return next((line for line in status.retrainings if line.outcome == "Running"), None)
+
+
+def _with(memory: Status, line: Retraining) -> Status:
+    return replace(memory, retrainings=(line, *memory.retrainings)[:KEPT])
+
+
+def _line(s: Situation, trigger: Trigger, event: str, reason: str) -> Retraining:
+    name = f"{s.observed.name}-retraining-{canonical_hash([s.observed.uid, trigger, event])[:8]}"
+    return Retraining(job=name, trigger=trigger, reason=reason, started_at=s.now)
+
+
+def _ended(s: Situation, line: Retraining, job: Job | None) -> Retraining:
+    if line.outcome != "Running":
+        return line
+    if job is not None and job.finished is not None:
+        words = f"version {job.version} was registered" if job.version else job.message
+        outcome: Literal["Succeeded", "Failed"] = "Succeeded" if job.succeeded else "Failed"
+        return replace(line, outcome=outcome, ended_at=job.finished, message=words, version=job.version)
+    if job is None and s.is_past(line.started_at + s.spec.retraining.deadline + _GRACE_SECONDS):
+        return replace(line, outcome="Failed", ended_at=s.now, message="the Job is gone without a word")
+    return line
+
+
+def _due(s: Situation) -> Retraining | None:
+    """Return the retraining that is due now, if there is one and the budget allows it."""
+    spec, memory = s.spec.retraining, s.memory
+    if not spec.enabled or s.desired.spec_error or s.active is None or is_running(memory) or memory.retreat:
+        return None
+    line = _by_drift(s) or _by_schedule(s)
+    if line is None:
+        return None
+    newest = max((old.started_at for old in memory.retrainings), default=None)
+    if newest is not None and not s.is_past(newest + spec.cooldown):
+        return None
+    today = sorted(old.started_at for old in memory.retrainings if old.started_at > s.now - DAY)
+    if len(today) >= spec.max_per_day:
+        s.is_past(today[-spec.max_per_day] + DAY)
+        return None
+    return line
+
+
+def _by_drift(s: Situation) -> Retraining | None:
+    """Return the retraining that an established drift asks for: one version for one event, more tries if it failed."""
+    episode = s.memory.drift
+    if episode is None or episode.verdict == "Pending" or episode.cleared_since is not None:
+        return None
+    if not s.is_past(episode.since + s.spec.retraining.min_drift_duration):
+        return None
+    reason = episode.evidence[0].text if episode.evidence and episode.evidence[0].text else "drift"
+    tries = [old for old in s.memory.retrainings if old.trigger == "Drift" and old.started_at >= episode.since]
+    if any(old.outcome == "Succeeded" for old in tries):
+        return None
+    return _line(s, "Drift", f"{episode.revision}/{int(episode.since)}/{len(tries)}", reason)
+
+
+def _by_schedule(s: Situation) -> Retraining | None:
+    schedule = s.spec.retraining.schedule
+    if schedule is None:
+        return None
+    try:
+        cron = Cron.parse(schedule)
+    except CronError:
+        return None  # `problem` says so
+    following, last = cron.after(s.now), cron.before(s.now)
+    if following is not None:
+        s.is_past(following)
+    since = s.memory.history[-1].ended_at if s.memory.history else s.now
+    since = max((old.started_at for old in s.memory.retrainings if old.trigger == "Schedule"), default=since)
+    if last is None or last <= since:
+        return None
+    return _line(s, "Schedule", str(int(last)), f"schedule {schedule}")
+
+
+def problem(s: Situation) -> str | None:
+    """Return what is wrong with the schedule, in words."""
+    schedule = s.spec.retraining.schedule
+    if schedule is None or not s.spec.retraining.enabled:
+        return None
+    try:
+        Cron.parse(schedule)
+    except CronError as error:
+        return f"spec.retraining.schedule {schedule!r}: {error}"
+    return None
