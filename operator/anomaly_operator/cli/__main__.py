@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
                 "--registry", action="store_true", help="then move the alias too, with your own credentials"
             )
             command.add_argument("--tracking-uri", help="registry; default spec.model.trackingUri, MLFLOW_TRACKING_URI")
+    explaining = add("explain", _explain, "Explain rows by the model that serves.", output=True)
+    explaining.add_argument("--row", action="append", required=True, metavar="JSON", help="by name or by position")
+    explaining.add_argument("--url", help="the users' Service; default: through the API server's proxy")
     promote = add(
         "promote-version", _promote_version, "Move an alias in the registry; the rollout follows.", on_model=False
     )
