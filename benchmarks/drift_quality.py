@@ -41,21 +41,24 @@ MOVES = (1.0, 2.0)
 """Standard deviations by which one of three features moves."""
 
 
+def watching(training: Floats) -> DriftDetector:
+    """Return a detector that is calibrated on a training series."""
+    scores, sample = streams.score_of(training), systematic(len(training), 2000)
+    return DriftDetector(
+        NAMES,
+        DriftConfig(window=WINDOW),
+        reference=training[sample],
+        reference_scores=scores[sample],
+        calibration=calibrate(training, scores, window=WINDOW, features=NAMES, rows_per_second=5.0),
+    )
+
+
 def ours(training: Floats, rows: Floats, pods: int = 1) -> list[bool]:
     """Ask pods that see interleaved batches; the answer of a check is that of the pod that made it."""
-    scores, sample = streams.score_of(training), systematic(len(training), 2000)
-    calibration = calibrate(training, scores, window=WINDOW, features=NAMES, rows_per_second=5.0)
     said = []
     batches = [rows[at : at + 8] for at in range(0, len(rows), 8)]
     for pod in range(pods):
-        detector = DriftDetector(
-            NAMES,
-            DriftConfig(window=WINDOW),
-            reference=training[sample],
-            reference_scores=scores[sample],
-            calibration=calibration,
-        )
-        verdicts = streams.feed(detector, np.concatenate(batches[pod::pods]))
+        verdicts = streams.feed(watching(training), np.concatenate(batches[pod::pods]))
         said += [verdict.verdict == "drift" for verdict in verdicts]
     return said
 
@@ -127,6 +130,24 @@ def table(runs: int) -> list[dict[str, Any]]:
     return found
 
 
+def long_runs(runs: int = 8, rows: int = 60_000) -> dict[str, tuple[int, int, int]]:
+    """Return checks, checks with three votes by themselves, and confirmed ones, on long series without drift."""
+    kinds = {
+        "AR(1) 0.95": lambda count, seed: streams.autoregressive(count, 3, phi=0.95, seed=seed),
+        "AR(1) 0.99": lambda count, seed: streams.autoregressive(count, 3, phi=0.99, seed=seed),
+        "load phases": lambda count, seed: streams.phases(count, 3, seed=seed),
+    }
+    found = {}
+    for name, draw in kinds.items():
+        verdicts = []
+        for seed in range(runs):
+            training = draw(TRAINING, 2 * seed)
+            verdicts += streams.feed(watching(training), draw(rows, 2 * seed + 1))
+        single = sum(verdict.features[0].votes >= 3 for verdict in verdicts)
+        found[name] = (len(verdicts), single, sum(verdict.verdict == "drift" for verdict in verdicts))
+    return found
+
+
 def measurements(runs: int = 10) -> list[dict[str, Any]]:
     """Return the table in the form of bench-report.json: one measurement a stream, the other methods as peers."""
     rows = table(runs)
@@ -149,6 +170,9 @@ def main() -> None:
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for row in rows:
         print("| " + " | ".join(f"{row[c]:.1f} %" if isinstance(row[c], float) else row[c] for c in columns) + " |")
+    print("\nLong series without drift:")
+    for name, (checks, single, confirmed) in long_runs().items():
+        print(f"{name}: {checks} checks, {single} with three votes, {confirmed} confirmed")
 
 
 if __name__ == "__main__":
