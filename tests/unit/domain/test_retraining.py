@@ -1,0 +1,161 @@
+"""When a model is trained anew, and what keeps that from happening twice."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.unit.domain.world import World
+from tests.unit.domain.worlds import guarded, serving
+
+from anomaly_operator.domain.cron import Cron, CronError
+from anomaly_operator.domain.times import rfc3339
+
+RETRAINING = {"enabled": True, "data": "influx", "minDriftDuration": "60s", "cooldown": "10m", "maxPerDay": 2}
+
+
+def drifted(**retraining: Any) -> World:
+    world = guarded(retraining=RETRAINING | retraining)
+    world.run(9)
+    world.world_drift = 0.8
+    world.until(lambda: world.condition("Drifted")[0] == "True")
+    return world
+
+
+def finish(world: World, kind: str) -> None:
+    """Let the newest Job end."""
+    at = rfc3339(world.now)
+    world.jobs[-1]["status"] = {
+        "completionTime": at,
+        "conditions": [{"type": kind, "status": "True", "lastTransitionTime": at, "message": "exit code 69"}],
+    }
+    world.settle()
+
+
+def test_drift_that_holds_starts_one_job() -> None:
+    world = drifted()
+    assert not world.jobs
+    world.run(120, step=5)
+    assert len(world.jobs) == 1
+    spec = world.jobs[0]["spec"]["template"]["spec"]["containers"][0]
+    assert spec["command"] == ["anomaly-train"]
+    assert spec["args"][:6] == ["--data", "influx", "--model", "production", "--alias", "champion"]
+    assert world.status["retrainings"][0]["trigger"] == "Drift"
+    assert world.status["retrainings"][0]["outcome"] == "Running"
+
+
+def test_drift_that_passes_starts_none() -> None:
+    world = drifted()
+    world.world_drift = 0.0
+    world.run(120, step=5)
+    assert not world.jobs
+
+
+def test_same_drift_is_answered_once() -> None:
+    world = drifted()
+    world.run(70, step=5)
+    finish(world, "Complete")
+    world.run(1500, step=30)
+    assert len(world.jobs) == 1
+    assert world.status["retrainings"][0]["outcome"] == "Succeeded"
+
+
+def test_failed_job_changes_nothing_else_and_is_tried_again_after_the_cooldown() -> None:
+    world = drifted()
+    world.run(70, step=5)
+    finish(world, "Failed")
+    assert world.serving_version() == "2"
+    world.run(400, step=20)
+    assert len(world.jobs) == 1
+    world.run(300, step=20)
+    assert len(world.jobs) == 2
+    events = [
+        [a["value"] for a in job["spec"]["template"]["spec"]["containers"][0]["env"] if a["name"] == "ANOMALY_EVENT"]
+        for job in world.jobs
+    ]
+    assert events[0] == events[1], "the same event, so that no second version is registered"
+
+
+def test_daily_budget_is_kept() -> None:
+    world = drifted()
+    for _ in range(8):
+        world.run(300, step=30)
+        if world.jobs and "status" not in world.jobs[-1]:
+            finish(world, "Failed")
+    assert len(world.jobs) == 2
+
+
+def test_command_starts_a_job_at_once_and_another_one_is_refused_meanwhile() -> None:
+    world = serving(retraining=RETRAINING)
+    world.say("retrain")
+    world.settle()
+    assert len(world.jobs) == 1
+    world.say("retrain")
+    world.settle()
+    assert world.status["lastCommand"]["outcome"] == "Refused"
+    assert len(world.jobs) == 1
+
+
+def test_command_is_refused_where_retraining_is_off() -> None:
+    world = serving()
+    world.say("retrain")
+    world.settle()
+    assert "spec.retraining.enabled is false" in world.status["lastCommand"]["message"]
+
+
+def test_killed_before_the_job_was_created_it_is_created_once() -> None:
+    world = serving(retraining=RETRAINING)
+    world.say("retrain")
+    for kills_after in range(6):
+        world.reconcile(crash_after=kills_after)
+    world.settle()
+    assert len(world.jobs) == 1
+    assert len(world.status["retrainings"]) == 1
+
+
+def test_schedule_starts_a_job_at_its_time() -> None:
+    world = serving(retraining=RETRAINING | {"schedule": "*/30 * * * *", "cooldown": "1m"})
+    world.run(1700, step=50)
+    assert not world.jobs
+    world.run(200, step=50)
+    assert [line["trigger"] for line in world.status["retrainings"]] == ["Schedule"]
+
+
+def test_broken_schedule_is_said_and_breaks_nothing() -> None:
+    world = serving(retraining=RETRAINING | {"schedule": "61 * * * *"})
+    world.run(5)
+    assert "minute: expected 0 to 59, got '61'" in " ".join(event.message for event in world.events)
+
+
+def test_pods_windows_are_the_data_unless_others_are_named() -> None:
+    world = serving(retraining={"enabled": True})
+    world.say("retrain")
+    world.settle()
+    pod = world.jobs[0]["spec"]["template"]["spec"]
+    assert {"name": "pods", "secret": {"secretName": world.jobs[0]["metadata"]["name"]}} in pod["volumes"]
+    assert pod["containers"][0]["args"][:2] == ["--data", "pods"]
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "following", "last"),
+    [
+        ("0 3 * * *", "2026-03-01T02:59", "2026-03-01T03:00", "2026-02-28T03:00"),
+        ("0 3 * * *", "2026-03-01T03:00", "2026-03-02T03:00", "2026-03-01T03:00"),
+        ("*/15 9-17 * * mon-fri", "2026-03-06T17:50", "2026-03-09T09:00", "2026-03-06T17:45"),
+        ("0 0 29 2 *", "2026-03-01T00:00", "2028-02-29T00:00", "2024-02-29T00:00"),
+        ("0 0 13 * 5", "2026-03-10T00:00", "2026-03-13T00:00", "2026-03-06T00:00"),
+        ("5,35 * * * 7", "2026-03-01T00:10", "2026-03-01T00:35", "2026-03-01T00:05"),
+    ],
+)
+def test_cron_knows_its_next_and_last_time(text: str, at: str, following: str, last: str) -> None:
+    def seconds(time: str) -> float:
+        return datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp()
+
+    cron = Cron.parse(text)
+    assert cron.after(seconds(at)) == seconds(following)
+    assert cron.before(seconds(at)) == seconds(last)
+
+
+@pytest.mark.parametrize("text", ["", "* * * *", "60 * * * *", "a * * * *", "5-1 * * * *", "*/0 * * * *", "* * 0 * *"])
+def test_cron_says_what_it_cannot_read(text: str) -> None:
+    with pytest.raises(CronError):
+        Cron.parse(text)
