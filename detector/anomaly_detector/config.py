@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,18 @@ class DriftConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InfluxConfig:
+    """Where points are written."""
+
+    url: str
+    org: str
+    bucket: str
+    write: Literal["all", "sampled", "anomalies"] = "anomalies"
+    token_file: str | None = None
+    """Read at each write, since it may rotate; none where no token is needed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """What `config.json` says."""
 
@@ -50,7 +62,7 @@ class Config:
     drift: DriftConfig = field(default_factory=DriftConfig)
     explanations: bool = True
     top_k: int = 3
-    influxdb: Mapping[str, Any] | None = None
+    influxdb: InfluxConfig | None = None
 
 
 def parse_config(text: str) -> Config:
@@ -83,7 +95,20 @@ def parse_config(text: str) -> Config:
         ),
         explanations=explanations.flag("enabled"),
         top_k=int(explanations.number("topK", default.top_k, low=1, high=100)),
-        influxdb=None if influxdb is None else _Section(f"{CONFIG_FILE}.influxdb", influxdb).value,
+        influxdb=None if influxdb is None else _influxdb(_Section(f"{CONFIG_FILE}.influxdb", influxdb)),
+    )
+
+
+def _influxdb(section: "_Section") -> InfluxConfig:
+    write = section.value.get("write", "anomalies")
+    if write not in ("all", "sampled", "anomalies"):
+        raise ConfigError(f"{section.where}.write: expected all, sampled or anomalies, got {json.dumps(write)[:80]}")
+    url = section.text("url")
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{section.where}.url: expected http://... or https://..., got {url[:80]!r}")
+    token_file = section.text("tokenFile") if section.value.get("tokenFile") is not None else None
+    return InfluxConfig(
+        url=url.rstrip("/"), org=section.text("org"), bucket=section.text("bucket"), write=write, token_file=token_file
     )
 
 
@@ -108,6 +133,12 @@ class _Section:
                 f"{self.where}.{name}: expected a number from {low:g} to {high:g}, got {json.dumps(value)[:80]}"
             )
         return float(value)
+
+    def text(self, name: str) -> str:
+        value = self.value.get(name)
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{self.where}.{name}: expected text, got {json.dumps(value)[:80]}")
+        return value
 
     def flag(self, name: str) -> bool:
         value = self.value.get(name, True)

@@ -98,6 +98,11 @@ def _serving(pod: "Pod") -> Iterator[Metric]:
     yield CounterMetricFamily(
         "anomaly_explanations_failed", "Explanations that raised.", value=serving.plane.failed_explanations
     )
+    if pod.influx is not None:
+        points = CounterMetricFamily("anomaly_influxdb_points", "Points, by outcome.", labels=["outcome"])
+        for outcome in ("written", "dropped", "rejected"):
+            points.add_metric([outcome], getattr(pod.influx.outcomes, outcome))
+        yield points
     if pod.reporter is not None:
         yield CounterMetricFamily("anomaly_reports_written", "Reports written.", value=pod.reporter.written)
         yield CounterMetricFamily("anomaly_reports_failed", "Reports not written.", value=pod.reporter.failures)

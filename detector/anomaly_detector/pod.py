@@ -2,14 +2,15 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import psutil
 
-from anomaly_detector.config import LiveConfig
+from anomaly_detector.config import InfluxConfig, LiveConfig
 from anomaly_detector.dataplane import DataPlane
 from anomaly_detector.drain import PassThrough
+from anomaly_detector.influx.writer import InfluxWriter
 from anomaly_detector.memory import resident_bytes
 from anomaly_detector.observer import Observer
 from anomaly_detector.report import SOURCES, Drift, Report, Shadow
@@ -40,6 +41,7 @@ class Pod:
     pass_through: PassThrough
     serving: Serving | None = None
     reporter: Reporter | None = None
+    influx: InfluxWriter | None = None
     ready: bool = False
     terminating: bool = False
     in_flight: int = 0
@@ -70,6 +72,23 @@ class Pod:
             "revision": settings.revision,
             "color": settings.color,
         }
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags of InfluxDB points."""
+        settings = self.settings
+        return {
+            "namespace": settings.namespace,
+            "model": settings.model,
+            "version": settings.version,
+            "color": settings.color,
+            "role": self.roles.current.role,
+            "pod": settings.pod_name,
+        }
+
+    def influx_config(self) -> InfluxConfig | None:
+        """Return where points go; a token folder named by the environment wins over the ConfigMap's."""
+        config, folder = self.live.config.influxdb, self.settings.influxdb_dir
+        return replace(config, token_file=str(folder / "token")) if config is not None and folder else config
 
     def change_role(self, assignment: Assignment) -> None:
         """Restart what describes a role; called when the role changes."""

@@ -14,6 +14,7 @@ from anomaly_detector.admin import AdminServer
 from anomaly_detector.cache import Cache
 from anomaly_detector.config import Config, LiveConfig
 from anomaly_detector.drain import PassThrough
+from anomaly_detector.influx.writer import InfluxWriter
 from anomaly_detector.kube import OwnPod
 from anomaly_detector.loading import load, make_drift_detector, make_explainer
 from anomaly_detector.metrics import CONTENT_TYPE, PodCollector, RequestMetrics, exposition
@@ -175,17 +176,28 @@ async def _load(pod: Pod) -> None:
     observer.drift_source = pod.roles.drift_source
     pod.serving = Serving(plane=plane, observer=observer, shadow=shadow)
 
+    influx = InfluxWriter(
+        plane=plane,
+        tags=pod.tags,
+        report=pod.report,
+        heartbeat=lambda: pod.live.config.heartbeat_seconds,
+        config=pod.influx_config(),
+    )
+    pod.influx = influx
+
     def tell(drift: Drift) -> None:
-        del drift
+        influx.note_drift(drift)
         pod.wake_reporter()
 
     def reconfigure(config: Config) -> None:
         plane.explainer = make_explainer(plane.model, config)
+        influx.config = pod.influx_config()
         if observer.detector is None or config.drift != observer.detector.config:
             observer.replace_detector(make_drift_detector(plane.model, config))
         pod.wake_reporter()
 
     observer.on_check.append(tell)
+    observer.listeners.append(influx.observe)
     pod.live.on_change.append(reconfigure)
 
 
@@ -195,6 +207,8 @@ def _start(pod: Pod, tasks: set[asyncio.Task[None]], stop: asyncio.Event) -> Non
     if serving is None:
         return
     work: list[Coroutine[Any, Any, None]] = [serving.observer.run(), serving.shadow.run(), _follow_config(pod.live)]
+    if pod.influx is not None:
+        work.append(pod.influx.run())
     settings = pod.settings
     if settings.kubernetes:
         target = OwnPod(
