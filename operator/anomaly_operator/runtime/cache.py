@@ -71,6 +71,12 @@ class Cache:
             return None
         return key, Priority.URGENT if kind in ("Pod", "Service") else Priority.NORMAL
 
+    def drop(self, kind: str, namespace: str, name: str) -> None:
+        """Drop what bears a name, as it is known to be gone."""
+        known = self.get(kind, namespace, name)
+        if known is not None:
+            self._drop(kind, known)
+
     def missed(self, kind: str, bodies: Iterable[Body]) -> int:
         """Return how many objects of a LIST are newer than what is known: what the watch has not brought."""
         known = self._bodies[kind]

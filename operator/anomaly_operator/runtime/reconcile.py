@@ -26,6 +26,9 @@ URGENT_WORKERS = 2
 FENCED_DELAY = 0.2
 """Seconds until a replica that has just lost the Lease notices, or is leading again."""
 
+STRANGERS_DELAY = 5.0
+"""Seconds until objects that bear a name of ours, but belong to others, are looked for again."""
+
 
 class Reconciler:
     """Drain the queue while this replica leads."""
@@ -101,10 +104,24 @@ class Reconciler:
             return
         self._ask_registry(key, view)
         planned = self._plan(view)
-        if any(isinstance(action, SwitchTraffic) and not action.rollback for action in planned.actions):
+        switches = [action for action in planned.actions if isinstance(action, SwitchTraffic)]
+        if any(not switch.rollback or view.observed.service is None for switch in switches):
             view = await self._live_view(key) or view
             planned = self._plan(view)
         await self._act(key, view, planned, since)
+        await self._look_for_strangers(key, view)
+
+    async def _look_for_strangers(self, key: Key, view: View) -> None:
+        """See whether objects of others that bear our names are still there: no watch tells. Raises KubeError."""
+        strangers = [which for which, child in view.observed.children.items() if child.owner_uid != view.observed.uid]
+        for kind, name in strangers:
+            try:
+                self._cache.put(kind, await self._kube.get(kind, key[0], name))
+            except NotFoundError:
+                self._cache.drop(kind, key[0], name)
+                self._queue.add(key)
+        if strangers:
+            self._queue.add(key, priority=Priority.ROUTINE, delay=STRANGERS_DELAY)
 
     @staticmethod
     def _plan(view: View) -> Plan:

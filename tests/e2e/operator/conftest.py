@@ -58,16 +58,20 @@ class OperatorProcess:
     def lines(self):
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
-    def wait_for(self, message, *, seconds=60):
+    def wait_for(self, message):
         """Return the log line with this message as soon as there is one."""
+        return self.wait_for_line(lambda line: line["message"] == message)
+
+    def wait_for_line(self, wanted, *, seconds=60):
+        """Return a log line as soon as there is one that is wanted."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             assert self._process.poll() is None, self.log.read_text()
-            found = [line for line in self.lines if line["message"] == message]
+            found = [line for line in self.lines if wanted(line)]
             if found:
                 return found[-1]
             time.sleep(0.02)
-        raise AssertionError(f"no {message!r} in the log:\n{self.log.read_text()[-4000:]}")
+        raise AssertionError(f"what was awaited is not in the log:\n{self.log.read_text()[-4000:]}")
 
     def wait_for_last(self, message):
         """Return the newest log line with this message of a process that has ended."""

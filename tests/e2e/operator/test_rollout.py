@@ -36,12 +36,13 @@ def leading(start_operator):
     """Return a function that starts another replica and returns when it leads."""
     replicas = []
 
-    def another():
-        replicas.append(start_operator(f"replica-{len(replicas)}"))
-        replicas[-1].wait_for("leader")
+    def lead(*, fresh=False, **settings):
+        if fresh or not replicas or not replicas[-1].running:
+            replicas.append(start_operator(f"replica-{len(replicas)}", **settings))
+            replicas[-1].wait_for("leader")
         return replicas[-1]
 
-    return lambda *, fresh=False: another() if fresh or not replicas or not replicas[-1].running else replicas[-1]
+    return lead
 
 
 @pytest.fixture
@@ -117,3 +118,84 @@ def test_an_operator_killed_between_the_switch_and_its_record_ends_where_it_woul
     found = status(defined, namespace)
     assert [entry["outcome"] for entry in found["history"]] == ["RolledBack", "Promoted", "Promoted"]
     assert [q["version"] for q in found["quarantine"]] == [versions[1]]
+
+
+def test_a_breach_while_the_registry_is_unreachable_is_rolled_back_by_an_operator_that_never_reached_it(
+    replica, leading, defined, namespace, versions, promoted
+):
+    promoted()
+    replica.kill()
+    leading(fresh=True, TRACKING_URI="http://127.0.0.1:1")
+    annotate(defined, namespace, "green", "anomalymodel.dev/drift-confidence=1.0")
+    wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[0]}", 20)
+    color, decision = selected(defined, namespace)
+    assert (color, decision["outcome"], decision["reason"]) == ("blue", "RolledBack", "DriftDetected")
+    leading().terminate()
+
+
+@pytest.mark.switchboard
+def test_a_breach_while_watches_are_cut_and_writes_fail_changes_no_selector_until_it_can_and_then_rolls_back(
+    replica, defined, namespace, versions, promoted
+):
+    promoted()
+    refused = ("--resource", "services", "--verb", "patch", "--namespace", namespace, "--code", "503")
+    with faults(defined, "fail", *refused):
+        defined.command("faults", "drop-watches")
+        annotate(defined, namespace, "green", "anomalymodel.dev/error-rate=1")
+        replica.wait_for_line(lambda line: line.get("namespace") == namespace and "503" in line["message"])
+        color, decision = selected(defined, namespace)
+        assert (color, decision["outcome"]) == ("green", "Promoted")
+        assert status(defined, namespace)["active"]["version"] == versions[1]
+    wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[0]}", 30)
+    assert selected(defined, namespace)[0] == "blue"
+
+
+@pytest.mark.usefixtures("replica")
+def test_an_object_of_somebody_else_that_bears_a_child_s_name_is_left_alone(defined, namespace, versions, alias):
+    name, move = alias
+    move(versions[0])
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "cpu", "namespace": namespace},
+        "spec": {"selector": {"app": "theirs"}, "ports": [{"port": 9000}]},
+    }
+    defined.kubectl("apply", "-f", "-", stdin=[theirs])
+    before = json.loads(defined.kubectl("get", "svc", "cpu", "-n", namespace, "-o", "json"))
+    defined.kubectl("apply", "-f", "-", stdin=[model(namespace, name)])
+    wait(defined, namespace, "condition=Stalled")
+    found = condition(status(defined, namespace), "Stalled")
+    assert found["reason"] == "NameTaken"
+    assert "cpu" in found["message"]
+    assert json.loads(defined.kubectl("get", "svc", "cpu", "-n", namespace, "-o", "json")) == before
+    # Once they are gone the rollout goes its way.
+    defined.kubectl("delete", "svc", "cpu", "-n", namespace)
+    wait(defined, namespace, "condition=Ready")
+
+
+@pytest.mark.usefixtures("replica")
+def test_children_that_are_edited_or_deleted_by_hand_are_repaired(defined, namespace, versions, alias):
+    name, move = alias
+    move(versions[0])
+    defined.kubectl("apply", "-f", "-", stdin=[model(namespace, name)])
+    wait(defined, namespace, "condition=Ready")
+    patch = '{"spec":{"selector":{"anomalymodel.dev/color":"green"}}}'
+    defined.kubectl("patch", "svc", "cpu", "-n", namespace, "--type=merge", "-p", patch)
+    blue = "--for=jsonpath={.spec.selector.anomalymodel\\.dev/color}=blue"
+    defined.kubectl("wait", "svc/cpu", "-n", namespace, blue, "--timeout=10s")
+    for child in ("svc/cpu", "configmap/cpu-anomaly-detector", "pdb/cpu-blue", "networkpolicy/cpu-anomaly-detector"):
+        defined.kubectl("delete", child, "-n", namespace)
+        defined.kubectl("wait", "--for=create", child, "-n", namespace, "--timeout=10s")
+    assert selected(defined, namespace)[0] == "blue"
+    wait(defined, namespace, "condition=Ready")
+
+
+@pytest.mark.usefixtures("replica")
+def test_deletion_takes_everything_along(defined, namespace, versions, alias):
+    name, move = alias
+    move(versions[0])
+    defined.kubectl("apply", "-f", "-", stdin=[model(namespace, name)])
+    defined.kubectl("wait", "--for=create", "deployment/cpu-blue", "-n", namespace, "--timeout=30s")
+    defined.kubectl("delete", "am", "cpu", "-n", namespace, "--timeout=20s")
+    for child in ("svc/cpu", "deployment/cpu-blue", "configmap/cpu-anomaly-detector", "svc/cpu-preview"):
+        defined.kubectl("wait", "--for=delete", child, "-n", namespace, "--timeout=30s")
