@@ -21,6 +21,8 @@ from anomaly_operator.domain.records import Json, Status
 from anomaly_operator.domain.times import parse_time, rfc3339
 
 REFUSED = 1
+Add = Callable[..., argparse.ArgumentParser]
+"""Add a command: name, function, words for --help, and whether it takes NAME and -o."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="how to print")
         return command
 
+    _add_reading(add)
+    _add_steering(add)
+    _add_others(add)
+    return parser
+
+
+def _add_reading(add: Add) -> None:
     listing = add("list", _list, "List AnomalyModels.", on_model=False, output=True)
     listing.add_argument("-A", "--all-namespaces", action="store_true", help="in all namespaces")
     add("status", _status, "Show tracks, report, conditions, quarantine of one model.", output=True)
@@ -63,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     history = add("history", _history, "Show the decisions of one model, newest first.", output=True)
     history.add_argument("--verify", action="store_true", help="check the hash chain; exit 1 if it is broken")
     history.add_argument("--at", metavar="TIME", type=_time, help="what served at this time (RFC 3339)?")
+    explaining = add("explain", _explain, "Explain rows by the model that serves.", output=True)
+    explaining.add_argument("--row", action="append", required=True, metavar="JSON", help="by name or by position")
+    explaining.add_argument("--url", help="the users' Service; default: through the API server's proxy")
+
+
+def _add_steering(add: Add) -> None:
     for verb, words in VERBS.items():
         command = add(verb, _command, words, output=True)
         command.set_defaults(verb=verb, to=None, registry=False)
@@ -75,9 +90,9 @@ def _parser() -> argparse.ArgumentParser:
                 "--registry", action="store_true", help="then move the alias too, with your own credentials"
             )
             command.add_argument("--tracking-uri", help="registry; default spec.model.trackingUri, MLFLOW_TRACKING_URI")
-    explaining = add("explain", _explain, "Explain rows by the model that serves.", output=True)
-    explaining.add_argument("--row", action="append", required=True, metavar="JSON", help="by name or by position")
-    explaining.add_argument("--url", help="the users' Service; default: through the API server's proxy")
+
+
+def _add_others(add: Add) -> None:
     promote = add(
         "promote-version", _promote_version, "Move an alias in the registry; the rollout follows.", on_model=False
     )
@@ -88,7 +103,6 @@ def _parser() -> argparse.ArgumentParser:
     check = add("lint", _lint, "Check manifests without a cluster.", on_model=False)
     check.add_argument("files", metavar="FILE", nargs="+", type=Path)
     add("version", _version, "Show the versions of this program and of the cluster.", on_model=False)
-    return parser
 
 
 def _time(text: str) -> float:
