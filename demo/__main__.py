@@ -30,8 +30,7 @@ async def demo(*, keep: bool) -> int:
     scene = Scene(steps=[Step(name, title) for name, title in STEPS], tally=tally)
     view = View(scene)
     with view.live():
-        view.say("starting a devcluster, an MLflow server and the operator")
-        async with stage(keep=keep) as theatre:
+        async with stage(view.say, keep=keep) as theatre:
             scene.world = theatre.world
             traffic = Traffic(recording.batches(theatre.replay, BATCH), tally)
             story = Story(theatre, view, traffic)

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +121,7 @@ async def run(*command: str, given: str | None = None) -> str:
 
 
 @asynccontextmanager
-async def stage(*, keep: bool) -> AsyncIterator[Stage]:
+async def stage(say: Callable[[str], None], *, keep: bool) -> AsyncIterator[Stage]:
     """Set everything up, yield the stage, and take it down again unless `keep` is set."""
     async with AsyncExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="anomaly-demo-"))
@@ -133,8 +133,11 @@ async def stage(*, keep: bool) -> AsyncIterator[Stage]:
             stack.callback(stop, server)
         replay = recording.split(recording.HERE / "steady.csv", folder / "training.csv")
         trainer = await start_trainer(stack, folder, server.uri)
+        say("starting a devcluster (and an MLflow server beside it)")
         kubeconfig = await devcluster(stack, name, keep=keep)
+        say("installing the operator from its Helm chart")
         await install(kubeconfig, server.uri)
+        say("waiting for the MLflow server")
         await asyncio.to_thread(wait_until_healthy, server)
         client = await stack.enter_async_context(Client(Access.from_kubeconfig(kubeconfig), "demo"))
         world = await stack.enter_async_context(watched(client))

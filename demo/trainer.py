@@ -12,12 +12,15 @@ from pathlib import Path
 
 from anomaly_detector.train.features import FeatureNotes
 from anomaly_detector.train.files import read_file
+from anomaly_detector.train.order import Order
 from anomaly_detector.train.pipeline import Recipe
 from anomaly_detector.train.registry import Registry
-from anomaly_detector.train.run import Order, train_and_register
+from anomaly_detector.train.run import train_and_register
 
 MODEL = "anomaly-detection-production"
 ALIAS = "champion"
+WINDOW = 250
+"""Rows of a drift check, as in anomalymodel.yaml."""
 
 
 @dataclass(frozen=True, slots=True)
