@@ -1,5 +1,6 @@
 """Watch a sliding window of rows for drift away from the reference."""
 
+import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from anomaly_detector import report
 from anomaly_detector.config import DriftConfig
+from anomaly_detector.drift.calibrated import Calibration
 from anomaly_detector.drift.calibration import (
     SCORE,
     effective_size,
@@ -20,6 +22,7 @@ from anomaly_detector.drift.calibration import (
 from anomaly_detector.drift.statistics import DEFAULT_THRESHOLDS, FEWEST, TESTS, Reference, compare
 from anomaly_detector.drift.voting import VOTES, confirmed, votes_of
 
+log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 LEARNED_WINDOWS = 4
 """Windows of first rows that become the reference of a model without one."""
@@ -42,8 +45,9 @@ class DriftDetector:
     """Five tests for each feature and for the model's score, every half window.
 
     `features` names the columns; `reference` (m, features) with `reference_scores` (m,) is what the model was
-    trained on, in no matter what order; `calibration` comes from the bundle. Without a reference the first four
-    windows of rows become one, and the verdict is inconclusive meanwhile. Not thread-safe: one caller at a time.
+    trained on, in no matter what order; `calibration` comes from the bundle and is left out if it cannot be read.
+    Without a reference the first four windows of rows become one, and the verdict is inconclusive meanwhile.
+    Not thread-safe: one caller at a time.
 
     Times are seconds since the epoch.
     """
@@ -59,8 +63,8 @@ class DriftDetector:
     ) -> None:
         self.features = (*features, SCORE)
         self.config = config
-        self._calibration = calibration or {}
-        self._factors = [float(self._calibration.get("effectiveSampleFactor", {}).get(n, 1.0)) for n in self.features]
+        self._calibration = self._read(calibration)
+        self._factors = [min(1.0, self._calibration.factors.get(name, 1.0)) for name in self.features]
         self._thresholds = [self._in_force(name) for name in self.features]
         self._references: list[Reference | None] = []
         self._learned: list[Floats] = []
@@ -73,8 +77,7 @@ class DriftDetector:
     @property
     def calibrated(self) -> bool:
         """Whether the thresholds were calibrated for this window on the model's own training data."""
-        known = self._calibration
-        return bool(known.get("calibrated")) and known.get("window") == self.config.window
+        return self._calibration.calibrated and self._calibration.window == self.config.window
 
     def reset(self) -> None:
         """Forget the window and the checks, as on a change of role; a reference that was learned stays."""
@@ -135,7 +138,7 @@ class DriftDetector:
             "verdict": self._drift.verdict,
             "confidence": self._drift.confidence,
             "calibrated": self.calibrated,
-            "falseAlarmRate": self._calibration.get("falseAlarmRate"),
+            "falseAlarmRate": self._calibration.false_alarm_rate,
             "reference": "learning" if not self._references else "learned" if self._learned else "bundle",
             "window": self.config.window,
             "rows": self._filled,
@@ -150,19 +153,22 @@ class DriftDetector:
     def _in_force(self, name: str) -> dict[str, float]:
         """Return a feature's thresholds: calibrated for the configured rate of false alarms, or the defaults."""
         known, config = self._calibration, self.config
-        tails = known.get("tails", {}).get(name)
-        if tails:
+        if tails := known.tails.get(name):
             level = single_check_level(
-                config.false_alarms_per_day, known["checksPerDay"], len(self.features), config.consecutive_checks
+                config.false_alarms_per_day, known.checks_per_day, len(self.features), config.consecutive_checks
             )
             return thresholds_for(tails, level, config.tests)
-        stored = known.get("thresholds", {}).get(name, {})
-        stricter: dict[str, float] = dict(config.tests)
-        for test in TESTS:
-            if test in stored:
-                choose = min if test == "ks" else max
-                stricter[test] = choose(config.tests[test], float(stored[test]))
-        return stricter
+        own = {**config.tests, **known.thresholds.get(name, {})}
+        return {t: (min if t == "ks" else max)(config.tests[t], own[t]) for t in TESTS}
+
+    @staticmethod
+    def _read(calibration: Mapping[str, Any] | None) -> Calibration:
+        try:
+            return Calibration.from_json(calibration or {})
+        except ValueError as error:
+            # A model must not go down for the sake of its thresholds: the defaults hold, and it says so.
+            log.warning("the model's drift calibration is not used: %s", error)
+            return Calibration()
 
     def _learn(self, new: Floats) -> None:
         self._learned.append(new)
@@ -172,7 +178,7 @@ class DriftDetector:
     def _refer_to(self, rows: Floats) -> None:
         usable = [np.isfinite(column).sum() >= FEWEST for column in rows.T]
         self._references = [Reference.of(c) if ok else None for c, ok in zip(rows.T, usable, strict=True)]
-        series = int(self._calibration.get("trainingRows", len(rows)))
+        series = self._calibration.training_rows or len(rows)
         self._reference_sizes = [effective_size(len(rows), factor, series) for factor in self._factors]
 
     def _check_feature(self, i: int) -> _Check:

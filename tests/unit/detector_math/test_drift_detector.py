@@ -213,6 +213,26 @@ def test_a_calibration_without_tails_keeps_its_stored_thresholds():
     assert detector(calibration=stored)._thresholds == [CALIBRATION["thresholds"][n] for n in (*NAMES, "score")]
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"tails": {"cpu": {"ks": [1, 2]}}}, "calibration.tails.cpu.ks: expected 4 numbers, got [1, 2]"),
+        ({"thresholds": [1]}, "calibration.thresholds: expected an object, got [1]"),
+        (
+            {"thresholds": {"cpu": {"ks": "low"}}},
+            "calibration.thresholds.cpu.ks: expected a number, 0 or more, got 'low'",
+        ),
+        ({"effectiveSampleFactor": {"cpu": 0}}, "effectiveSampleFactor.cpu: expected a number"),
+        ({"window": True}, "calibration.window: expected a number, 1 or more, got True"),
+    ],
+)
+def test_a_calibration_that_cannot_be_read_is_left_out_and_told(broken, said, caplog):
+    watching = detector(calibration=CALIBRATION | broken)
+    assert said in caplog.text
+    assert not watching.calibrated
+    assert watching._thresholds[0] == DEFAULT_THRESHOLDS
+
+
 def test_details_show_raw_values_thresholds_and_votes_of_every_feature_as_json():
     watching = detector()
     streams.feed(watching, streams.phases(2000, 3, seed=19) + 4)
