@@ -17,6 +17,13 @@ pytestmark = pytest.mark.e2e
 BIN = Path(sys.executable).parent
 MODELS = "/apis/anomalymodel.dev/v1alpha1/namespaces/demo/anomalymodels"
 REGISTERED = "under-chart"
+PASSWORDS = {"operator": "of-the-operator-5b1f", "model": "of-the-model-93ac"}
+
+
+def credentials(name, where):
+    login = {"MLFLOW_TRACKING_USERNAME": "someone", "MLFLOW_TRACKING_PASSWORD": PASSWORDS[name]}
+    metadata = {"name": f"{name}-credentials", "namespace": where}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": login}
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +36,11 @@ def release(mlflow_server):
         cluster.load_image("anomaly-detector:0.1.0", [str(BIN / "anomaly-detector"), "--bind", "$(POD_IP)"])
         one = Installed(cluster)
         one.apply(namespace(SYSTEM), namespace("demo"), namespace("elsewhere"))
+        one.apply(credentials("operator", SYSTEM), credentials("model", "demo"))
         values = {
             "replicas": 1,
             "watchNamespaces": ["demo"],
-            "registry": {"trackingUri": mlflow_server.uri},
+            "registry": {"trackingUri": mlflow_server.uri, "credentialsSecret": "operator-credentials"},
             "detector": {
                 "image": {"repository": "anomaly-detector"},
                 "heartbeatSeconds": 1,
@@ -58,7 +66,12 @@ def served(release, mlflow_server, tmp_path_factory):
         "kind": "AnomalyModel",
         "metadata": {"name": "cpu-watch", "namespace": "demo"},
         "spec": {
-            "model": {"name": REGISTERED, "alias": "champion", "pollInterval": "1s"},
+            "model": {
+                "name": REGISTERED,
+                "alias": "champion",
+                "pollInterval": "1s",
+                "credentialsSecretRef": {"name": "model-credentials"},
+            },
             "detector": {"replicas": 1},
             "autoscaling": {"minReplicas": 1, "maxReplicas": 2},
             "service": {"port": 8000},
@@ -153,10 +166,17 @@ def test_a_namespace_that_is_not_watched_is_left_alone(release):
 
 
 @pytest.mark.usefixtures("served")
-def test_neither_the_key_nor_a_token_is_in_the_operators_log(release):
-    secret = call(release.admin(), "GET", f"/api/v1/namespaces/{SYSTEM}/secrets/anomaly-operator-admin-key")
-    log = operator_log(release)
+def test_no_secret_is_in_a_log_an_event_or_any_object_that_is_no_secret(release):
+    key = call(release.admin(), "GET", f"/api/v1/namespaces/{SYSTEM}/secrets/anomaly-operator-admin-key")
+    secrets = [*PASSWORDS.values(), key["data"]["private.pem"], "PRIVATE KEY-----", "Bearer ey"]
+    kinds = (
+        "anomalymodels,pods,deployments,replicasets,controllerrevisions,services,configmaps,serviceaccounts,"
+        "events,leases,jobs"
+    )
+    seen = [operator_log(release), release.cluster.kubectl("get", kinds, "-A", "-o", "yaml", "--show-managed-fields")]
+    model = "anomalymodel.dev/model=cpu-watch"
+    logs = release.cluster.kubectl("-n", "demo", "logs", "-l", model, "--all-containers", "--tail=-1", "--prefix")
+    seen.append(logs)
 
-    assert secret["data"]["private.pem"] not in log
-    assert "PRIVATE KEY" not in log
-    assert "Bearer " not in log
+    assert "[pod/cpu-watch-" in logs
+    assert [secret for secret in secrets for text in seen if secret in text] == []
