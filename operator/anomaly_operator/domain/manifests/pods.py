@@ -175,6 +175,7 @@ def _serve(spec: Spec, image: str, env: list[Any], mounts: list[Json], settings:
     influxdb: list[Json] = []
     if spec.influxdb and spec.influxdb.token_secret_ref:
         influxdb = [{"name": "influxdb", "mountPath": INFLUXDB_DIR, "readOnly": True}]
+        env = [*env, {"name": "ANOMALY_INFLUXDB_DIR", "value": INFLUXDB_DIR}]
     ports = (
         ("http", names.USER_PORT),
         ("admin", names.ADMIN_PORT),
