@@ -23,7 +23,7 @@ def interpretation(contributions: Sequence[dict[str, Any]], *, anomalous: bool, 
     """Return one sentence that says how anomalous a row is and which combination of values makes it so."""
     degree = "Anomalous" if anomalous else "Not anomalous"
     if confidence is not None:
-        degree += f" (score above {_percent(100 * confidence)} of the training data)"
+        degree += f" (score above that of {_percent(100 * confidence)} of the training data)"
     wanted = "INCREASES" if anomalous else "DECREASES"
     causes = [c for c in contributions if c["direction"] == wanted and abs(c["share"]) >= MATTERS][:NAMED]
     if not causes:

@@ -150,13 +150,13 @@ def contribution(feature, share, percentile, value=1.0):
         (
             [contribution("cpu", 0.9, 99.97), contribution("net", -0.1, 50.0)],
             True,
-            "Anomalous (score above 98.5 % of the training data), mainly because of unusually high cpu (1 %).",
+            "Anomalous (score above that of 98.5 % of the training data), mainly because of unusually high cpu (1 %).",
         ),
         (
             [contribution("cpu", 0.5, 99.0), contribution("net", 0.4, 1.0), contribution("mem", 0.1, 50.0)],
             True,
             (
-                "Anomalous (score above 98.5 % of the training data): "
+                "Anomalous (score above that of 98.5 % of the training data): "
                 "unusually high cpu (1 %) together with unusually low net (1 %)."
             ),
         ),
@@ -164,14 +164,14 @@ def contribution(feature, share, percentile, value=1.0):
             [contribution("cpu", 0.5, 60.0), contribution("net", 0.5, 30.0)],
             True,
             (
-                "Anomalous (score above 98.5 % of the training data): "
+                "Anomalous (score above that of 98.5 % of the training data): "
                 "cpu 1 % and net 1 % are each common, but not together."
             ),
         ),
         (
             [contribution("cpu", -0.6, 60.0), contribution("net", 0.4, 30.0)],
             False,
-            "Not anomalous (score above 98.5 % of the training data): cpu (1 %) speaks for normal.",
+            "Not anomalous (score above that of 98.5 % of the training data): cpu (1 %) speaks for normal.",
         ),
     ],
 )
