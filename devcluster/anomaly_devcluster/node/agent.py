@@ -3,21 +3,17 @@
 import asyncio
 import logging
 import os
-import platform
 import sys
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
 
-from anomaly_devcluster import clock
-from anomaly_devcluster.addresses import NODE_PORT, PodAddresses, node_address, pod_block, service_address
+from anomaly_devcluster.addresses import PodAddresses, node_address, pod_block, service_address
 from anomaly_devcluster.client import (
     CONFIG_MAPS,
     CONFLICT,
-    NODES,
     NOT_FOUND,
     PODS,
     SECRETS,
@@ -30,6 +26,7 @@ from anomaly_devcluster.client import (
 )
 from anomaly_devcluster.events import EventRecorder
 from anomaly_devcluster.informer import Informers, Key, key_of
+from anomaly_devcluster.node import registration
 from anomaly_devcluster.node.container import Backoff
 from anomaly_devcluster.node.environment import service_variables
 from anomaly_devcluster.node.images import ImageTable
@@ -37,7 +34,7 @@ from anomaly_devcluster.node.pod import Pod
 from anomaly_devcluster.state import RUN_MARK
 
 NAME = "devcluster"
-_HEARTBEAT_SECONDS = 10
+_BIND_RETRY_SECONDS = 0.5
 _INHERITED = (RUN_MARK, "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH")
 _log = logging.getLogger(__name__)
 
@@ -66,16 +63,18 @@ class Node:
         self._services = informers(SERVICES)
         self._claims = informers(VOLUME_CLAIMS)
         self._known = informers(PODS)
+        self._binding: set[str] = set()
         self._informers = informers
 
     async def run(self) -> None:
         """Register, then run pods until cancelled."""
         await self._informers.synced()
-        await self._register()
+        self_reported = registration.Registration(self.client, NAME, self.address, self.capacity)
+        await self_reported.register()
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self.events.run())
-            tasks.create_task(self._heartbeat())
+            tasks.create_task(self_reported.keep())
             for informer in self._objects.values():
                 informer.on_change(self._configuration_changed)
             self._claims.on_change(self._claim_changed)
@@ -132,7 +131,8 @@ class Node:
             if pod is not None:
                 pod.vanished()
         elif not body["spec"].get("nodeName"):
-            if "deletionTimestamp" not in body["metadata"]:
+            if uid not in self._binding:
+                self._binding.add(uid)
                 self._tasks.create_task(self._bind(body))
         elif body["spec"]["nodeName"] == NAME:
             if pod is not None:
@@ -157,29 +157,36 @@ class Node:
             del self.pods[uid]
 
     async def _bind(self, body: Object) -> None:
-        """Give the pod to this node, once its claims exist; what no node here could offer is said in an Event."""
-        problem = self._unschedulable(body)
-        if problem:
-            self.events.warning(body, "FailedScheduling", f"0/1 nodes are available: {problem}")
-            await asyncio.sleep(1)
-            current = self._known.get(*key_of(body))
-            if current is not None and current["metadata"]["uid"] == body["metadata"]["uid"]:
-                self._pod_changed("MODIFIED", current)
-            return
+        """Give the pod to this node; say in an Event, and try again, when the node is not what it asks for."""
         metadata = {key: body["metadata"][key] for key in ("name", "namespace", "uid")}
         target = {"apiVersion": "v1", "kind": "Node", "name": NAME}
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
-        try:
-            await self.client.request("POST", PODS.path_of(body, "binding"), binding)
-        except ApiError as error:
-            if error.code not in (NOT_FOUND, CONFLICT):
-                _log.warning("binding of pod %s: %s", key_of(body), error)
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            await asyncio.sleep(1)
-            self._pod_changed("MODIFIED", body)
+        told = False
+        while self._waits_for_node(body):
+            if problem := self._unschedulable(body):
+                if not told:
+                    self.events.warning(body, "FailedScheduling", f"0/1 nodes are available: {problem}")
+                told = True
+            else:
+                try:
+                    await self.client.request("POST", PODS.path_of(body, "binding"), binding)
+                except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                    if isinstance(error, ApiError) and error.code in (NOT_FOUND, CONFLICT):
+                        break
+                    _log.warning("binding of pod %s: %s", key_of(body), error)
+                else:
+                    break
+            await asyncio.sleep(_BIND_RETRY_SECONDS)
+        self._binding.discard(metadata["uid"])
+
+    def _waits_for_node(self, body: Object) -> bool:
+        known = self._known.get(*key_of(body))
+        if known is None or known["metadata"]["uid"] != body["metadata"]["uid"]:
+            return False
+        return not known["spec"].get("nodeName") and "deletionTimestamp" not in known["metadata"]
 
     def _unschedulable(self, body: Object) -> str | None:
-        labels = self._labels()
+        labels = registration.labels(NAME)
         wanted = body["spec"].get("nodeSelector") or {}
         if any(labels.get(key) != value for key, value in wanted.items()):
             return "1 node(s) didn't match Pod's node affinity/selector."
@@ -213,83 +220,3 @@ class Node:
     def pod_by_name(self, key: Key) -> Pod | None:
         """Return the newest pod of this namespace and name."""
         return next((pod for pod in reversed(self.pods.values()) if key_of(pod.body) == key), None)
-
-    @staticmethod
-    def _labels() -> dict[str, str]:
-        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-        return {"kubernetes.io/hostname": NAME, "kubernetes.io/os": "linux", "kubernetes.io/arch": machine}
-
-    async def _register(self) -> None:
-        body = {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": NAME, "labels": self._labels()},
-            "spec": {},
-        }
-        while True:
-            try:
-                try:
-                    body = await self.client.create(NODES, body)
-                except ApiError as error:
-                    if error.code != CONFLICT:
-                        raise
-                    body = await self.client.get(NODES, None, NAME)
-                await self._write_status(body)
-            except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
-                _log.warning("registration of the node: %s", error)
-                await asyncio.sleep(0.2)
-            else:
-                return
-
-    async def _heartbeat(self) -> None:
-        while True:
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
-            try:
-                await self._write_status({"metadata": {"name": NAME}})
-            except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
-                _log.debug("heartbeat: %s", error)
-
-    async def _write_status(self, body: Object) -> None:
-        conditions = [
-            ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-            ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-            ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-            ("Ready", "True", "KubeletReady", "pods run as processes of this machine"),
-        ]
-        amounts = {
-            "cpu": f"{self.capacity['cpu']:.0f}",
-            "memory": f"{self.capacity['memory'] / 1024:.0f}Ki",
-            "ephemeral-storage": f"{self.capacity['ephemeral-storage'] / 1024:.0f}Ki",
-            "pods": f"{self.capacity['pods']:.0f}",
-        }
-        started = clock.render(psutil.Process().create_time())
-        status = {
-            "addresses": [{"type": "InternalIP", "address": self.address}, {"type": "Hostname", "address": NAME}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": NODE_PORT}},
-            "capacity": amounts,
-            "allocatable": amounts,
-            "conditions": [
-                {
-                    "type": kind,
-                    "status": holds,
-                    "reason": reason,
-                    "message": message,
-                    "lastHeartbeatTime": clock.render(time.time()),
-                    "lastTransitionTime": started,
-                }
-                for kind, holds, reason, message in conditions
-            ],
-            "nodeInfo": {
-                "architecture": self._labels()["kubernetes.io/arch"],
-                "operatingSystem": "linux",
-                "osImage": f"{platform.system()} (processes, no containers)",
-                "kernelVersion": platform.release(),
-                "kubeletVersion": "v1.36.0-devcluster",
-                "kubeProxyVersion": "v1.36.0-devcluster",
-                "containerRuntimeVersion": "devcluster://0.1.0",
-                "machineID": "",
-                "systemUUID": "",
-                "bootID": "",
-            },
-        }
-        await self.client.patch(NODES, body, {"status": status}, "status")

@@ -228,6 +228,21 @@ def test_an_unknown_image_says_what_to_do_and_starts_once_that_is_done(world):
     assert world.kubectl("logs", "p") == "there\n"
 
 
+def test_a_pod_for_another_node_waits_and_says_why(world):
+    world.apply(script_pod("p", "print('here')", nodeSelector={"disk": "ssd"}))
+    eventually(lambda: "didn't match Pod's node affinity/selector" in world.kubectl("describe", "pod", "p"))
+    assert "nodeName" not in world.pod("p")["spec"]
+
+
+def test_a_pod_waits_for_its_claim(world):
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "late"}}]
+    world.apply(script_pod("p", "print('here')", volumes=volumes))
+    eventually(lambda: 'persistentvolumeclaim "late" not found' in world.kubectl("describe", "pod", "p"))
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    world.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "late"}, "spec": spec})
+    world.wait("jsonpath={.status.phase}=Succeeded", "pod/p")
+
+
 def test_a_pod_that_ignores_sigterm_is_killed_with_all_its_processes(world):
     code = (
         "import signal,subprocess,time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"

@@ -1,6 +1,7 @@
 import time
 
 import pytest
+
 from anomaly_devcluster import clock
 from anomaly_devcluster.node.environment import ConfigurationError
 from anomaly_devcluster.node.volumes import Volumes, effective_volumes
