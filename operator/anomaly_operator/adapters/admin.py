@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 LIFETIME = 55
 """Seconds that a token is good for; detectors accept up to 60, which leaves room for clocks that differ."""
+WINDOW_LIFETIME = 3500
+"""Seconds that a training Job's token is good for: the Job may have to wait for a node. Detectors accept up to 3600."""
 
 
 class AdminKeyError(ValueError):
@@ -49,6 +51,12 @@ class AdminKeys:
             token = jwt.encode(claims, self._key, algorithm="EdDSA", headers={"kid": self._jwk["kid"]})
             self._tokens[audience] = (now, token)
         return token
+
+    def window_token(self, audience: str) -> str:
+        """Return a token for a training Job: it opens `GET /window` of the pod with this UID alone, for an hour."""
+        now = int(time.time())
+        claims = {"iss": "anomaly-operator", "aud": audience, "iat": now, "exp": now + WINDOW_LIFETIME}
+        return jwt.encode(claims | {"scope": "window"}, self._key, algorithm="EdDSA", headers={"kid": self._jwk["kid"]})
 
 
 def _load(path: Path) -> Ed25519PrivateKey:

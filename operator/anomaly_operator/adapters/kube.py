@@ -42,6 +42,7 @@ RESOURCES: Mapping[str, Resource] = {
         Resource("v1", "Service", "services"),
         Resource("v1", "ServiceAccount", "serviceaccounts"),
         Resource("v1", "ConfigMap", "configmaps"),
+        Resource("v1", "Secret", "secrets"),
         Resource("apps/v1", "Deployment", "deployments"),
         Resource("apps/v1", "ReplicaSet", "replicasets"),
         Resource("apps/v1", "ControllerRevision", "controllerrevisions"),

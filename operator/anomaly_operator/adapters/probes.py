@@ -59,6 +59,14 @@ class Probes:
         self._keys = keys
         self._session: aiohttp.ClientSession | None = None
 
+    def windows(self, pods: Sequence[Target]) -> str:
+        """Return the `pods.json` of a training Job: where to read each pod's newest rows, and by which token."""
+        opened = [
+            {"name": pod.name, "url": pod.url(ADMIN_PORT, ""), "token": self._keys.window_token(pod.uid)}
+            for pod in pods
+        ]
+        return json.dumps({"pods": opened}, separators=(",", ":"))
+
     async def __aenter__(self) -> Self:
         # Pods come and go with their addresses: an idle connection is worth little and may outlive its pod.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=5)

@@ -4,6 +4,7 @@ An error ends the plan, and nothing is done instead: what an API error could not
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -84,7 +85,7 @@ class Executor:
             case actions.CreateRevision():
                 await self._create(dict(action.manifest))
             case actions.StartJob():
-                await self._create(dict(action.manifest))
+                await self._start_job(action)
             case actions.Scale():
                 await self._scale(view, action)
             case actions.Delete():
@@ -135,6 +136,31 @@ class Executor:
         except ConflictError:
             answer = await self._kube.get(kind, metadata["namespace"], metadata["name"])
         self._cache.put(kind, answer)
+
+    async def _start_job(self, action: actions.StartJob) -> None:
+        """Create a Job, then the Secret that its pods wait for: owned by the Job, it goes when the Job goes."""
+        await self._create(dict(action.manifest))
+        if not action.pods:
+            return
+        namespace, name = action.manifest["metadata"]["namespace"], action.manifest["metadata"]["name"]
+        job = self._cache.get("Job", namespace, name)
+        if job is None:
+            return  # gone already
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"]}
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "labels": dict(action.manifest["metadata"]["labels"]),
+                "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": False}],
+            },
+            "immutable": True,
+            "stringData": {"pods.json": self._prober.windows(action.pods)},
+        }
+        with contextlib.suppress(ConflictError):  # it is there already
+            await self._fenced(lambda seconds: self._kube.create("Secret", namespace, secret, seconds=seconds))
 
     async def _scale(self, view: View, action: actions.Scale) -> None:
         namespace = view.observed.namespace

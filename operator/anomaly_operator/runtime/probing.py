@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from anomaly_operator.adapters.probes import ProbeError, Probes, Target
 from anomaly_operator.domain.actions import Replay, TellRole
@@ -37,6 +37,10 @@ class Prober:
             work = self._replay(key, memory, action, pod, reference)
             if self._background.start((action.purpose, uid), work) and (before is None or before.done):
                 results[uid] = ReplayResult(done=False, at=time.time())
+
+    def windows(self, pods: Sequence[tuple[str, str, str]]) -> str:
+        """Return what a training Job needs to read the rings of these pods (name, uid, ip), as JSON text."""
+        return self._probes.windows([Target(*pod) for pod in pods])
 
     async def _tell(self, key: Key, memory: Memory, action: TellRole, started_at: float | None) -> None:
         if not self._fence():

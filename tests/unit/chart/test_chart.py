@@ -144,6 +144,14 @@ def test_no_role_of_the_operator_touches_secrets_or_uses_wildcards(chart):
         assert [r for role in roles for r in role["rules"] if {"*", "escalate", "impersonate"} & set(r["verbs"])] == []
 
 
+@pytest.mark.parametrize("watched", [[], ["a"]])
+def test_retraining_from_pods_lets_the_operator_create_secrets_and_never_read_one(chart, watched):
+    rendered = objects(chart, {"retraining": {"fromPods": True}, "watchNamespaces": watched})
+    roles = [d for (kind, _, _), d in rendered.items() if kind in {"Role", "ClusterRole"}]
+
+    assert [r["verbs"] for role in roles for r in role["rules"] if "secrets" in r["resources"]] == [["create"]]
+
+
 def test_the_only_role_that_the_operator_can_give_away_is_the_detectors(chart):
     bind = [r for r in rules(objects(chart), "ClusterRole", "anomaly-system-anomaly-operator") if "bind" in r["verbs"]]
 

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from anomaly_detector.admin import verify
 from anomaly_operator.adapters.admin import AdminKeyError, AdminKeys
 
 
@@ -18,6 +19,17 @@ def write(path, key):
 @pytest.fixture
 def key_file(tmp_path):
     return write(tmp_path / "key.pem", Ed25519PrivateKey.generate())
+
+
+def test_a_training_jobs_token_opens_the_window_of_one_pod_and_nothing_else(key_file):
+    keys = AdminKeys.load(key_file)
+    found = {"keys": json.loads(keys.jwks()), "audience": "uid-1", "now": time.time()}
+    authorization = f"Bearer {keys.window_token('uid-1')}"
+    verify(authorization, path="/window", **found)
+    with pytest.raises(jwt.InvalidTokenError):
+        verify(authorization, path="/role", **found)
+    with pytest.raises(jwt.InvalidAudienceError):
+        verify(authorization, path="/window", **(found | {"audience": "uid-2"}))
 
 
 def test_a_token_is_good_for_one_pod_and_at_most_a_minute(key_file):
