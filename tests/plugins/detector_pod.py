@@ -96,8 +96,10 @@ def jwks(key: Ed25519PrivateKey, kid: str = "k1") -> str:
     return json.dumps({"keys": [json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key())) | {"kid": kid}]})
 
 
-def token(key: Ed25519PrivateKey, *, audience: str = POD_UID, seconds: float = 60, kid: str = "k1") -> str:
-    return jwt.encode({"aud": audience, "exp": time.time() + seconds}, key, algorithm="EdDSA", headers={"kid": kid})
+def token(key: Ed25519PrivateKey, *, audience: str = POD_UID, seconds: float = 60, kid: str = "k1", **claims) -> str:
+    return jwt.encode(
+        {"aud": audience, "exp": time.time() + seconds, **claims}, key, algorithm="EdDSA", headers={"kid": kid}
+    )
 
 
 class Detector:

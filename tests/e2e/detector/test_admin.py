@@ -46,6 +46,19 @@ async def test_only_a_short_lived_token_for_this_pod_is_let_in(detector, session
             assert answer.status == 200
 
 
+async def test_a_training_job_s_token_lives_an_hour_and_opens_the_window_alone(detector, session, admin_key):
+    for path, more, status in (
+        ("/window", {"seconds": 3500, "scope": "window"}, 200),
+        ("/window", {"seconds": 4000, "scope": "window"}, 401),
+        ("/stats", {"seconds": 3500, "scope": "window"}, 401),
+        ("/stats", {"seconds": 30, "scope": "window"}, 401),
+        ("/role", {"seconds": 30, "scope": "role"}, 401),
+    ):
+        headers = {"authorization": f"Bearer {token(admin_key, **more)}"}
+        async with session.get(detector.url(8081, path), headers=headers) as answer:
+            assert (path, more, answer.status) == (path, more, status)
+
+
 async def test_a_rotated_key_is_taken_without_a_restart(detector, session):
     new = Ed25519PrivateKey.generate()
     headers = {"authorization": f"Bearer {token(new, kid='k2')}"}
