@@ -58,8 +58,9 @@ ROOTS = [
     "V1DeleteOptions",
 ]
 SCALARS = {str: "string", int: "integer", bool: "boolean", float: "number", datetime: "time", bytes: "bytes"}
-FREE_FORM = {"V1JSONSchemaProps"}
-QUANTITIES = {  # plain strings in the client
+EXCEPTIONS = {  # of another type than the client says: quantities, and a schema that may be a list in old versions
+    ("JSONSchemaProps", "items"): "JSONSchemaProps",
+    ("JSONSchemaProps", "additionalProperties"): "JSONSchemaProps",
     ("ResourceRequirements", "limits"): "{quantity",
     ("ResourceRequirements", "requests"): "{quantity",
     ("VolumeResourceRequirements", "limits"): "{quantity",
@@ -95,8 +96,6 @@ def expression(annotation: Any, seen: list[type]) -> str:  # noqa: PLR0911 - one
         return "[" + expression(arguments[0], seen)
     if origin is dict:
         return "{" + (expression(arguments[1], seen) if arguments else "any")
-    if isinstance(annotation, type) and annotation.__name__ in FREE_FORM:
-        return "any"
     if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
         seen.append(annotation)
         return short(annotation)
@@ -114,7 +113,7 @@ def main() -> None:
         fields = table[short(model)] = {}
         for name, field in model.model_fields.items():
             key = field.serialization_alias or name
-            kind = QUANTITIES.get((short(model), key)) or expression(field.annotation, queue)
+            kind = EXCEPTIONS.get((short(model), key)) or expression(field.annotation, queue)
             fields[key] = kind + ("!" if field.is_required() else "")
     table = {name: dict(sorted(fields.items())) for name, fields in sorted(table.items())}
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(fields)}" for name, fields in table.items())

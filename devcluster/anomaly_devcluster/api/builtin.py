@@ -12,6 +12,8 @@ from anomaly_devcluster.api.schema import ANY, MISSING, Schema
 
 Types = dict[str, dict[str, str]]
 QUANTITY = re.compile(r"^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$")
+_INT64 = 1 << 63
+_SCHEMAS: dict[str, Schema] = {}
 _PYTHON: dict[str, Any] = {"string": str, "boolean": bool, "time": str, "bytes": str, "intOrString": (int, str)}
 
 
@@ -26,18 +28,16 @@ def types() -> Types:
     return table
 
 
-@cache
 def schema_of(name: str) -> Schema:
     """Return the schema of a built-in type."""
-    fields = types()[name]
-    schema = Schema(
-        type="object",
-        properties={field: _field(name, field, kind.rstrip("!")) for field, kind in fields.items()},
-        required=tuple(field for field, kind in fields.items() if kind.endswith("!")),
-        atomic=name in ATOMIC_TYPES,
-        retain_keys=name in ("DeploymentStrategy", "Volume"),
-    )
-    return schema.finish()
+    if name not in _SCHEMAS:
+        schema = _SCHEMAS[name] = Schema(type="object", atomic=name in ATOMIC_TYPES)  # before what leads back to it
+        fields = types()[name]
+        schema.properties = {field: _field(name, field, kind.rstrip("!")) for field, kind in fields.items()}
+        schema.required = tuple(field for field, kind in fields.items() if kind.endswith("!"))
+        schema.retain_keys = name in ("DeploymentStrategy", "Volume")
+        schema.finish()
+    return _SCHEMAS[name]
 
 
 def _field(owner: str, field: str, kind: str) -> Schema:
@@ -77,6 +77,12 @@ def decode(value: Any, schema: Schema, path: str, unknown: list[str]) -> Any:
     if schema.type == "any":
         return value
     if schema.type == "object":
+        if (
+            isinstance(value, bool)
+            and schema is _SCHEMAS.get("JSONSchemaProps")
+            and path.endswith("additionalProperties")
+        ):
+            return value
         if not isinstance(value, dict):
             raise DecodeError(f"json: cannot unmarshal {_json_type(value)} into Go struct field {path} of type object")
         return _decode_object(value, schema, path, unknown)
@@ -120,7 +126,7 @@ def _decode_scalar(value: Any, kind: str, path: str) -> Any:
         return value
     if kind in ("integer", "number"):
         accepted = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if kind == "integer" and accepted and value != int(value):
+        if kind == "integer" and accepted and (value != int(value) or abs(value) >= _INT64):
             accepted = False
     else:
         accepted = isinstance(value, _PYTHON[kind]) and not (isinstance(value, bool) and kind != "boolean")

@@ -45,12 +45,11 @@ class Rules:
         """Return the rules that cannot be compiled."""
         causes = []
         for path, rule in _declared(raw, at):
-            for name in ("rule", "messageExpression"):
-                if text := rule.get(name):
-                    try:
-                        Expression(text)
-                    except CelError as error:
-                        causes.append(Cause.invalid(f"{path}.{name}", text, f"compilation failed: {error}"))
+            for name, text in (("rule", rule["rule"]), ("messageExpression", rule.get("messageExpression") or "''")):
+                try:
+                    Expression(text)
+                except CelError as error:
+                    causes.append(Cause.invalid(f"{path}.{name}", text, f"compilation failed: {error}"))
         return causes
 
     def validate(self, value: Any, old: Any, at: str = "") -> list[Cause]:

@@ -14,7 +14,7 @@ from anomaly_devcluster.api.authorization import Authorizer, CreationByApply, Es
 from anomaly_devcluster.api.call import Answer, Call, User, parse
 from anomaly_devcluster.api.definitions import Definitions
 from anomaly_devcluster.api.deleting import Deleter
-from anomaly_devcluster.api.errors import StatusError, forbidden, no_such_path, not_emulated
+from anomaly_devcluster.api.errors import StatusError, bad_request, forbidden, no_such_path, not_emulated
 from anomaly_devcluster.api.faults import Drop, Fault, Switchboard
 from anomaly_devcluster.api.policies import Policies
 from anomaly_devcluster.api.reading import Reader
@@ -196,6 +196,8 @@ class ControlPlane:
         """Answer `faults` (GET, POST, DELETE), and POST `drop-watches`, `freeze-watches`, `compact`."""
         action = path.removeprefix("/devcluster/")
         body = parse(await _content(request) or b"{}", "application/json")
+        if not isinstance(body, dict):
+            raise bad_request("expected an object")
         if action == "faults":
             if request.method == "POST":
                 self.faults.rules.append(Fault.of(body))

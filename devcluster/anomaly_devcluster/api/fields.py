@@ -4,6 +4,7 @@ A path is a tuple of elements: `f:name` a field, `k:{...}` an element of a list 
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -62,7 +63,15 @@ def _walk(value: Any, schema: Schema, path: Path, out: Leaves) -> None:
 def key_element(item: Any, schema: Schema) -> str:
     """Return the path element of an element of a list of type map."""
     values = element_key(item, schema.list_keys, schema.items)
-    keyed = {key: value for key, value in zip(schema.list_keys, values, strict=True) if value is not None}
+    try:
+        return _key_text(schema.list_keys, *values)
+    except TypeError:  # a list or an object in the place of a key; validation will say so
+        return _key_text.__wrapped__(schema.list_keys, *values)
+
+
+@lru_cache(10_000, typed=True)
+def _key_text(keys: tuple[str, ...], *values: Any) -> str:
+    keyed = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
     return f"k:{orjson.dumps(keyed, option=orjson.OPT_SORT_KEYS).decode()}"
 
 

@@ -9,7 +9,6 @@ Column = tuple[str, str, int, str]
 
 AGE: Column = ("Age", "date", 0, ".metadata.creationTimestamp")
 NAME: Column = ("Name", "string", 0, ".metadata.name")
-_PLAIN = (NAME, AGE)
 
 # group, version, plural, kind, type, namespaced, short names, categories, columns
 BUILTIN: tuple[tuple[str, str, str, str, str, bool, tuple[str, ...], tuple[str, ...], tuple[Column, ...]], ...] = (
@@ -241,6 +240,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         ],
     },
     "NetworkPolicyPort": {"protocol": "TCP"},
+    "RoleRef": {"apiGroup": "rbac.authorization.k8s.io"},
+    "EndpointSlice": {"endpoints": []},
     "DiscoveryEndpointPort": {"name": "", "protocol": "TCP"},
     "ValidatingAdmissionPolicySpec": {"failurePolicy": "Fail"},
     "MatchResources": {"matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {}},

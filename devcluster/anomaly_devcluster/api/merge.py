@@ -89,7 +89,7 @@ def _merge_list(current: list[Any], patch: list[Any], schema: Schema) -> list[An
     by_key = {item.get(key): item for item in current}
     added: list[Any] = []
     for item in patch:
-        if not isinstance(item, dict) or key not in item:
+        if not isinstance(item, dict) or not isinstance(item.get(key), (str, int)):
             raise bad_request(f"map: {item} does not contain declared merge key: {key}")
         if item.get("$patch") == "delete":
             by_key.pop(item[key], None)

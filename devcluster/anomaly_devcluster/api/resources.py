@@ -109,10 +109,6 @@ class Catalog:
         """Return the resource served under a path."""
         return self._by_path.get((group, version, plural))
 
-    def by_plural(self, group: str, plural: str) -> Resource | None:
-        """Return a resource in any version."""
-        return next((r for r in self if r.group == group and r.plural == plural), None)
-
     def by_kind(self, group_version: str, kind: str) -> Resource | None:
         """Return the resource of an object's apiVersion and kind."""
         return next((r for r in self if r.group_version == group_version and r.kind == kind), None)

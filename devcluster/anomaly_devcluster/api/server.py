@@ -41,11 +41,9 @@ class ApiServer:
 
     async def __aenter__(self) -> Self:
         server = web.Server(self._handle, access_log=None, keepalive_timeout=90)
-        self._runner = web.ServerRunner(server)
+        self._runner = web.ServerRunner(server, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self._bind, self._port, ssl_context=self._context(), shutdown_timeout=1, backlog=1024
-        )
+        site = web.TCPSite(self._runner, self._bind, self._port, ssl_context=self._context(), backlog=1024)
         await site.start()
         self._port = self._runner.addresses[0][1]
         self.control_plane.start(self._bind, self._port, self.ca_pem)
@@ -99,7 +97,9 @@ class ApiServer:
             _cut(request)
             return web.Response()
         except Exception as error:  # noqa: BLE001 - a client gets an answer, and the traceback is in the server's log
-            request.loop.call_exception_handler({"message": f"{request.method} {request.path_qs}", "exception": error})
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"{request.method} {request.path_qs}", "exception": error}
+            )
             status = StatusError(500, "InternalError", f"Internal error occurred: {type(error).__name__}: {error}")
             answer = Answer(500, orjson.dumps(status.as_object()))
         if isinstance(answer, Answer):

@@ -101,12 +101,9 @@ def _begin_claim(body: Object) -> None:
 
 
 def _binding(body: Object) -> None:
-    group = "rbac.authorization.k8s.io"
-    if "roleRef" in body and not body["roleRef"].get("apiGroup"):
-        body["roleRef"]["apiGroup"] = group
     for subject in body.get("subjects") or ():
         if subject.get("kind") in ("User", "Group"):
-            subject.setdefault("apiGroup", group)
+            subject.setdefault("apiGroup", "rbac.authorization.k8s.io")
 
 
 def _network_policy(body: Object) -> None:

@@ -1,6 +1,6 @@
 """What the API server refuses, kind by kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from anomaly_devcluster.api import custom
@@ -8,6 +8,8 @@ from anomaly_devcluster.api.call import Call
 from anomaly_devcluster.api.errors import Cause
 from anomaly_devcluster.api.pods import check_pod_spec
 from anomaly_devcluster.api.policies import POLICIES, check_policy
+from anomaly_devcluster.api.resources import Resource
+from anomaly_devcluster.api.schema import Schema
 from anomaly_devcluster.api.selectors import matches_selector
 
 Object = dict[str, Any]
@@ -21,20 +23,33 @@ def validate(call: Call, body: Object, old: Object | None) -> list[Cause]:
     resource = call.resource
     if resource.custom:
         return custom.validate(resource, body, old)
-    causes = _required(resource.schema, body, resource.qualified)
     check = CHECKS.get(resource.qualified)
-    return causes + (check(body, old) if check and not causes else [])
+    return check(body, old) if check else []
 
 
-def _required(schema: Any, body: Object, name: str) -> list[Cause]:
-    causes = [Cause.required(field) for field in schema.required if field not in body and name not in _LENIENT]
-    spec, typed = body.get("spec"), schema.properties.get("spec")
-    if isinstance(spec, dict) and typed:
-        causes += [Cause.required(f"spec.{field}") for field in typed.required if field not in spec]
-    return causes
+def missing(resource: Resource, body: Object) -> list[Cause]:
+    """Return what a built-in object lacks; everything after this may rely on it."""
+    if resource.custom or resource.plural == "events":
+        return []
+    given = {name: value for name, value in body.items() if name not in ("metadata", "status")}
+    causes = (
+        [] if body["metadata"].get("name") else [Cause.required("metadata.name", "name or generateName is required")]
+    )
+    return causes + list(_missing(given, resource.schema, ""))
 
 
-_LENIENT = {"events", "events.events.k8s.io"}
+def _missing(value: Any, schema: Schema, at: str) -> Iterator[Cause]:
+    if isinstance(value, dict):
+        for name in schema.required:
+            # What may be false is false when it is absent, as in the types of Kubernetes.
+            if name not in value and schema.properties[name].type != "boolean":
+                yield Cause.required(f"{at}{name}")
+        for name, item in value.items():
+            if isinstance(item, (dict, list)):
+                yield from _missing(item, schema.child(name), f"{at}{name}.")
+    elif isinstance(value, list) and schema.items:
+        for index, item in enumerate(value):
+            yield from _missing(item, schema.items, f"{at.removesuffix('.')}[{index}].")
 
 
 def _immutable(body: Object, old: Object | None, *path: str) -> list[Cause]:

@@ -24,7 +24,7 @@ from anomaly_devcluster.api.objects import check_metadata, read_object
 from anomaly_devcluster.api.ownership import Managers
 from anomaly_devcluster.api.schema import apply_defaults
 from anomaly_devcluster.api.strategies import GENERATED, METADATA_WITH_STATUS, begin, complete
-from anomaly_devcluster.api.validation import validate
+from anomaly_devcluster.api.validation import missing, validate
 from anomaly_devcluster.store import Entry, Store
 
 Object = dict[str, Any]
@@ -237,9 +237,10 @@ def _check_revision(call: Call, entry: Entry, metadata: Object) -> None:
 
 def _restricted(call: Call, entry: Entry, body: Object) -> Object:
     """Return what the request may change of an object; the rest is as it was."""
-    resource, old = call.resource, entry.copy()
-    metadata, kept = body["metadata"], old["metadata"]
+    resource = call.resource
+    metadata, kept = body["metadata"], entry.body["metadata"]
     if call.subresource == "status":
+        old = entry.copy()
         old.pop("status", None)
         body = {**old, **({"status": body["status"]} if "status" in body else {})}
         if resource.custom or resource.qualified not in METADATA_WITH_STATUS:
@@ -247,8 +248,8 @@ def _restricted(call: Call, entry: Entry, body: Object) -> Object:
         body["metadata"] = metadata
     elif resource.has_status:
         body.pop("status", None)
-        if "status" in old:
-            body["status"] = old["status"]
+        if "status" in entry.body:
+            body["status"] = orjson.loads(orjson.dumps(entry.body["status"]))
     for name in (
         "uid",
         "creationTimestamp",
@@ -269,8 +270,13 @@ def _restricted(call: Call, entry: Entry, body: Object) -> Object:
 
 
 def _default(call: Call, body: Object) -> None:
-    apply_defaults(body, call.resource.schema)
-    complete(call.resource, body)
+    resource = call.resource
+    if "spec" in resource.schema.properties and not resource.custom:
+        body.setdefault("spec", {})
+    apply_defaults(body, resource.schema)
+    if causes := missing(resource, body):
+        raise invalid(resource.group, resource.kind, body["metadata"].get("name", ""), causes)
+    complete(resource, body)
 
 
 def _check_finalizers(body: Object, old: Object | None) -> list[Cause]:
