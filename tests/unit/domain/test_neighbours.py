@@ -62,6 +62,19 @@ def test_argo_rollouts_3941_a_promotion_needs_as_many_ready_pods_as_it_relieves(
     assert world.serving_version() == "1"
 
 
+def test_argo_rollouts_3941_also_while_the_active_color_has_more_pods_than_it_shall_have() -> None:
+    world = serving()
+    world.run(9)
+    world.keeps_pods = {"blue"}
+    world.spec["detector"]["replicas"] = 1
+    world.alias = "2"
+    world.run(40)
+    assert world.condition("Ready") == ("False", "WaitingForCapacity")
+    assert world.serving_version() == "1", "one pod must not relieve three"
+    world.keeps_pods = set()
+    world.until(lambda: world.serving_version() == "2")
+
+
 def test_argo_rollouts_4294_an_autoscaler_at_every_step_leaves_nothing_stuck() -> None:
     world = serving(autoscaling={"minReplicas": 1, "maxReplicas": 10})
     world.run(9)

@@ -132,6 +132,8 @@ class World:
         """Drift that every version sees in the users' rows."""
         self.boot_seconds = 2.0
         self.full_shadow_since = START
+        self.keeps_pods: set[str] = set()
+        """Colors whose surplus pods do not go."""
         self.failing: set[str] = set()
         """Names of actions that fail."""
         self.switches: list[SwitchTraffic] = []
@@ -423,7 +425,7 @@ class World:
         """Make as many pods as the Deployments want."""
         for color, body in self.deployments.items():
             own = [p for p in self.pods if p.color == color]
-            for pod in own[body["replicas"] :]:
+            for pod in own[body["replicas"] :] if color not in self.keeps_pods else ():
                 self.pods.remove(pod)
                 self.changes += 1
             for _ in range(body["replicas"] - len(own)):
