@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.e2e.devcluster.conftest import eventually, script_pod
+from tests.e2e.devcluster.conftest import deployment, eventually, script_pod, service
+from tests.e2e.devcluster.test_services import answerer
 
 from anomaly_devcluster import testing
 
@@ -167,6 +168,46 @@ def test_anything_but_linux_is_told_so_in_one_sentence():
     assert said.returncode == 2
     assert said.stderr.count("\n") == 1
     assert "needs Linux" in said.stderr
+
+
+@pytest.fixture
+def assets(tmp_path_factory):
+    """Return a folder with stand-ins for the programs of a real control plane."""
+    folder = tmp_path_factory.mktemp("assets")
+    script = Path(__file__).with_name("stand_in.py").read_text()
+    for name in ("etcd", "kube-apiserver"):
+        (folder / name).write_text(f"#!{sys.executable}\n{script}")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_programs_of_a_real_control_plane_are_run_with_all_the_parts_around_them(machine, assets):
+    machine.env["KUBEBUILDER_ASSETS"] = str(assets)
+    image = f"web={sys.executable} {Path(__file__).with_name('web.py')} $(POD_IP) 8080"
+    said = machine.devcluster("up", "--image", image)
+    assert said.returncode == 0, said.stderr
+    cluster = machine.cluster()
+    labels = {"app": "web"}
+    cluster.kubectl("apply", "-f", "-", stdin=[deployment("web", 2, labels), service("web", labels)])
+    cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    assert cluster.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}").startswith("10.96.")
+    reached = next(line for line in machine.devcluster("status").stdout.splitlines() if "default/web" in line)
+    host, _, port = reached.split()[3].partition(":")
+    assert host.startswith("127.")
+    eventually(lambda: (answerer((host, int(port))) or "").startswith("web-"))
+    mark = f"DEVCLUSTER_RUN={machine.run_of()['run']}"
+    machine.devcluster("down")
+    assert marked(mark) == []
+
+
+def test_a_control_plane_that_does_not_start_says_why_and_leaves_nothing_behind(machine, assets):
+    (assets / "kube-apiserver").write_text("#!/bin/sh\necho this flag is unknown >&2\nexit 1\n")
+    machine.env["KUBEBUILDER_ASSETS"] = str(assets)
+    said = machine.devcluster("up")
+    assert said.returncode == 1
+    assert "kube-apiserver did not start" in said.stderr
+    assert "this flag is unknown" in said.stderr
+    assert not machine.cluster().folder.exists()
 
 
 def test_missing_programs_of_a_real_control_plane_are_named(machine, tmp_path_factory):
