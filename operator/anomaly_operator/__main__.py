@@ -157,12 +157,7 @@ class Operator:
         await self._elector.run(self._stop)
 
     def _on_change(self, kind: str, event: str | None, body: dict[str, Any]) -> None:
-        if event == "DELETED":
-            concern = self._cache.remove(kind, body)
-            if kind == "Pod":
-                self._observer.forget_pod(body["metadata"]["uid"])
-        else:
-            concern = self._cache.put(kind, body)
+        concern = self._cache.remove(kind, body) if event == "DELETED" else self._cache.put(kind, body)
         if concern is not None:
             self._queue.add(concern[0], priority=concern[1])
 

@@ -6,6 +6,7 @@ declarations into OpenAPI. Defaults are written as users would write them ('5m',
 
 import copy
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -163,15 +164,11 @@ def parse(kind: type[T], value: Any, path: str) -> T:
     Raises SpecError naming the field, what was expected and what was there.
     """
     _expect(value, dict, path)
-    hints = get_type_hints(kind)
     known: dict[str, Any] = {}
-    for item in dataclasses.fields(kind):  # type: ignore[arg-type]
-        told = declared(item)
-        if told is None:
-            continue
-        name, where = json_name(item), f"{path}.{json_name(item)}"
+    for attribute, name, hint, told in _layout(kind):  # type: ignore[arg-type] # mypy takes a class with fields for unhashable
+        where = f"{path}.{name}"
         if value.get(name) is not None:
-            known[item.name] = _parse_value(hints[item.name], told, value[name], where)
+            known[attribute] = _parse_value(hint, told, value[name], where)
         elif told.default is MISSING:
             raise SpecError(where, "is required")
     result = kind(**known)
@@ -179,6 +176,14 @@ def parse(kind: type[T], value: Any, path: str) -> T:
         if not rule.holds(result):
             raise SpecError(path, rule.message)
     return result
+
+
+@functools.cache
+def _layout(kind: type) -> tuple[tuple[str, str, Any, Declared], ...]:
+    """Return (attribute, JSON name, type, declaration) of each declared field."""
+    hints = get_type_hints(kind)
+    found = ((item, declared(item)) for item in dataclasses.fields(kind))
+    return tuple((item.name, json_name(item), hints[item.name], told) for item, told in found if told is not None)
 
 
 def _parse_value(hint: Any, told: Declared, value: Any, where: str) -> Any:

@@ -8,13 +8,14 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from anomaly_detector import report as contract
 from anomaly_operator.domain import names, parse
 from anomaly_operator.runtime.workqueue import Key, Priority
 
 Body = dict[str, Any]
+T = TypeVar("T")
 Concern = tuple[Key, Priority]
 _NOTHING: Mapping[str, Body] = {}
 _GRAVES = 10_000
@@ -31,6 +32,7 @@ class Cache:
         self._members: dict[tuple[str, str, str], dict[str, Body]] = defaultdict(dict)
         self._received: dict[str, float] = {}
         self._gone: dict[str, str] = {}
+        self._parsed: dict[str, dict[Any, Any]] = defaultdict(dict)
 
     def put(self, kind: str, body: Body) -> Concern | None:
         """Keep a body unless a newer one is known; returns who is concerned and how urgently, None if nobody."""
@@ -42,6 +44,7 @@ class Cache:
         if uid in self._gone and not _newer(metadata, {"resourceVersion": self._gone[uid]}):
             return None
         self._drop_index(kind, before)
+        self._parsed.pop(uid, None)
         self._bodies[kind][uid] = body
         self._names[kind, metadata.get("namespace", ""), metadata["name"]] = uid
         key = owner_key(kind, body)
@@ -66,6 +69,7 @@ class Cache:
         known = self._bodies[kind].pop(body["metadata"]["uid"], None)
         self._drop_index(kind, known)
         self._received.pop(body["metadata"]["uid"], None)
+        self._parsed.pop(body["metadata"]["uid"], None)
         key = owner_key(kind, known or body)
         if key is None:
             return None
@@ -116,6 +120,14 @@ class Cache:
     def of_model(self, kind: str, key: Key) -> Iterable[Body]:
         """Return the bodies of a kind that are labelled with a model."""
         return self._members.get((kind, *key), _NOTHING).values()
+
+    def parsed(self, body: Body, read: Callable[[Body], T]) -> T:
+        """Return what `read` makes of a body of this cache, read once for each newest body."""
+        known = self._parsed[body["metadata"]["uid"]]
+        if read not in known:
+            known[read] = read(body)
+        value: T = known[read]
+        return value
 
     def models(self) -> list[Body]:
         """Return all AnomalyModels."""

@@ -20,6 +20,10 @@ class Memory:
     uid: str
     spec: Spec | None = None
     """The last that parsed."""
+    spec_error: str | None = None
+    """Why the newest does not parse."""
+    generation: int = -1
+    """Of the newest that was looked at."""
     resolution: Resolved | Unresolved | None = None
     unreachable: str | None = None
     acknowledged: dict[Container, RoleOrder] = field(default_factory=dict)

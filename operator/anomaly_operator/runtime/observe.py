@@ -35,7 +35,6 @@ class Observer:
 
     def __init__(self, cache: Cache, memories: Memories, settings: PodSettings) -> None:
         self._cache, self._memories, self._settings = cache, memories, settings
-        self._pods: dict[str, tuple[str, Pod | None]] = {}
         self.policy_in_place = False
 
     def view(self, key: Key, now: float) -> View | None:
@@ -51,14 +50,10 @@ class Observer:
         """Drop what is kept about a model that is gone."""
         self._memories.forget(key)
 
-    def forget_pod(self, uid: str) -> None:
-        """Drop what is kept about a pod that is gone."""
-        self._pods.pop(uid, None)
-
     def _observed(self, key: Key, body: Body, memory: Memory, now: float) -> Observed:
         metadata = body["metadata"]
         command, malformed = parse.command(metadata.get("annotations"))
-        status = codec.status_from_json(body.get("status"))
+        status = self._cache.parsed(body, _status)
         _tidy(memory, status)
         service = self._cache.get("Service", *key)
         return Observed(
@@ -70,7 +65,7 @@ class Observer:
             command=command,
             malformed=malformed,
             status=status,
-            service=None if service is None else parse.users_service(service),
+            service=None if service is None else self._cache.parsed(service, parse.users_service),
             tracks=self._tracks(key, memory, now),
             revisions=self._revisions(key, metadata["uid"]),
             children=self._children(key),
@@ -88,27 +83,24 @@ class Observer:
             deployment = self._cache.get("Deployment", key[0], names.track(key[1], color))
             tracks[color] = Track(
                 color=color,
-                deployment=None if deployment is None else parse.deployment(deployment),
+                deployment=None if deployment is None else self._cache.parsed(deployment, parse.deployment),
                 pods=tuple(sorted((pod for pod in pods if pod.color == color), key=lambda pod: pod.name)),
             )
         memory.shortages = availability.watch(memory.shortages, tracks, now)
         return {color: availability.applied(track, memory.shortages[color]) for color, track in tracks.items()}
 
     def _pod(self, body: Body, memory: Memory) -> Pod | None:
-        uid, version = body["metadata"]["uid"], body["metadata"].get("resourceVersion", "")
-        known_version, pod = self._pods.get(uid, ("", None))
-        if known_version != version or not version:
-            pod = parse.pod(body)
-            self._pods[uid] = (version, pod)
+        pod = self._cache.parsed(body, parse.pod)
         if pod is None:
             return None
-        acknowledged = memory.acknowledged.get((uid, pod.started_at))
-        return dataclasses.replace(pod, report_received=self._cache.received(uid), acknowledged=acknowledged)
+        acknowledged = memory.acknowledged.get((pod.uid, pod.started_at))
+        return dataclasses.replace(pod, report_received=self._cache.received(pod.uid), acknowledged=acknowledged)
 
     def _revisions(self, key: Key, uid: str) -> dict[str, Revision]:
         revisions = {}
         for body in self._cache.of_model("ControllerRevision", key):
-            if parse.child(body).owner_uid == uid and (revision := parse.revision(body)) is not None:
+            revision = self._cache.parsed(body, parse.revision)
+            if revision is not None and self._cache.parsed(body, parse.child).owner_uid == uid:
                 revisions[revision.name] = revision
         return revisions
 
@@ -122,7 +114,8 @@ class Observer:
             bodies += [body for body in named if body is not None]
             bodies += self._cache.of_model(kind, key)
         bodies += self._cache.of_model("ControllerRevision", key)
-        return {(child.kind, child.name): child for child in map(parse.child, bodies)}
+        children = [self._cache.parsed(body, parse.child) for body in bodies]
+        return {(child.kind, child.name): child for child in children}
 
     def _jobs(self, key: Key) -> tuple[Job, ...]:
         pods = list(self._cache.of_model("Pod", key))
@@ -133,19 +126,25 @@ class Observer:
         return tuple(sorted(jobs, key=lambda job: (job.created, job.name)))
 
     def _desired(self, body: Body, memory: Memory) -> Desired:
-        error = None
-        try:
-            memory.spec = Spec.parse(body.get("spec") or {})
-        except SpecError as found:
-            error = str(found)
+        generation = body["metadata"].get("generation", 0)
+        if generation != memory.generation:
+            memory.generation, memory.spec_error = generation, None
+            try:
+                memory.spec = Spec.parse(body.get("spec") or {})
+            except SpecError as error:
+                memory.spec_error = str(error)
         spec = memory.spec if memory.spec is not None else _fallback(body)
         return Desired(
             spec=spec,
-            spec_error=error,
+            spec_error=memory.spec_error,
             resolution=memory.resolution,
             unreachable=memory.unreachable,
             settings=self._settings,
         )
+
+
+def _status(body: Body) -> Status:
+    return codec.status_from_json(body.get("status"))
 
 
 def _tidy(memory: Memory, status: Status) -> None:

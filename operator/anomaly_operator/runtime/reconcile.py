@@ -72,6 +72,8 @@ class Reconciler:
                 self._queue.done(key)
             self._metrics.reconciles.labels(outcome).inc()
             self._metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - began)
+            # A look that finds nothing to do waits for nothing; the Lease and the watches must have their turn.
+            await asyncio.sleep(0)
 
     async def _guarded(self, key: Key, since: float) -> str:
         """Look at a model; whatever goes wrong is logged and tried again later."""
