@@ -23,6 +23,7 @@ from anomaly_operator.runtime.workqueue import Key
 
 log = logging.getLogger(__name__)
 
+EVENTS_REMEMBERED = 10_000
 BEST_EFFORT = (actions.TellRole, actions.Replay, actions.EmitEvent, actions.PublishDecision)
 
 
@@ -58,6 +59,8 @@ class Executor:
         self._kube, self._cache, self._prober, self._chronicle = kube, cache, prober, chronicle
         self._background, self._metrics = background, metrics
         self._fence, self._identity = fence, identity
+        self._told: dict[tuple[str, str], None] = {}
+        """Events written of late (UID of the model, key), oldest first: what stands is not written at every look."""
 
     async def execute(self, key: Key, view: View, action: Action, since: float) -> None:
         """Carry out one action; `since` is when what caused it was received (loop time).
@@ -206,7 +209,8 @@ class Executor:
                 self._chronicle.publish(key, view, action.entry)
 
     async def _emit(self, view: View, action: actions.EmitEvent) -> None:
-        if not self._fence.holds():
+        told = (view.observed.uid, action.key)
+        if not self._fence.holds() or told in self._told:
             return
         pods = (pod for track in view.observed.tracks.values() for pod in track.pods)
         uid = next((pod.uid for pod in pods if pod.name == action.pod), None)
@@ -214,6 +218,10 @@ class Executor:
             await events.emit(self._kube, view.body, action, instance=self._identity, pod_uid=uid)
         except KubeError as error:
             log.warning("an Event could not be written: %s", error)
+            return
+        self._told[told] = None
+        if len(self._told) > EVENTS_REMEMBERED:
+            del self._told[next(iter(self._told))]
 
 
 def _plain(value: Any) -> Any:
