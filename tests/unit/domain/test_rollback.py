@@ -205,6 +205,17 @@ def test_no_second_step_back_by_itself() -> None:
     assert "NoSecondStepBack" in {event.reason for event in world.events}
 
 
+def test_quarantined_version_is_never_gone_back_to() -> None:
+    world = guarded()
+    breach(world)
+    world.run(80)
+    assert world.serving_version() == "1"
+    breach(world)
+    world.run(10)
+    assert world.serving_version() == "1"
+    assert "NoGoodRevision" in {event.reason for event in world.events}
+
+
 def test_breach_of_the_only_version_is_said_and_users_keep_what_there_is() -> None:
     world = serving()
     breach(world)
