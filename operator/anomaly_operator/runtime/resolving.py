@@ -91,7 +91,7 @@ class Resolver:
         try:
             async with self._slots:
                 answer = await self._answer(question)
-            if self._polls.get(key) is poll and poll.question.reference == question.reference:
+            if self._polls.get(key) is poll and poll.question.model == question.model:
                 self._remember(key, poll.memory, answer)
         finally:
             poll.task = None
