@@ -13,10 +13,14 @@ import jwt
 import numpy as np
 import orjson
 from aiohttp import web
+from numpy.typing import NDArray
 
+from anomaly_detector.dataplane import EXPLAINED_ON_DEMAND
+from anomaly_detector.plots.plotter import KINDS, Plotter
 from anomaly_detector.pod import Pod, Serving
-from anomaly_detector.problems import Problem
-from anomaly_detector.protocols.rows import loads
+from anomaly_detector.problems import Problem, bad_input
+from anomaly_detector.protocols import Query
+from anomaly_detector.protocols.rows import by_position, loads
 from anomaly_detector.rings import Anomaly
 from anomaly_detector.roles import parse_assignment
 from anomaly_detector.server import health, json_errors, readiness
@@ -37,6 +41,7 @@ class AdminServer:
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
+        self._plotter = Plotter()
 
     def app(self) -> web.Application:
         """Return the application."""
@@ -50,6 +55,7 @@ class AdminServer:
         app.router.add_get("/window", self._window)
         app.router.add_get("/anomalies", self._anomalies)
         app.router.add_get("/anomalies/{id}", self._anomaly)
+        app.router.add_get("/plots/{kind}", self._plot)
         return app
 
     @web.middleware
@@ -132,6 +138,38 @@ class AdminServer:
             anomaly.explanation = said[0] if said else None
         return _json(self._describe(anomaly))
 
+    async def _plot(self, request: web.Request) -> web.Response:
+        """Plot one row (`?row=1,2,3` or `?id=`) or the recent rows (`dependence` also needs `?feature=`)."""
+        kind, serving = request.match_info["kind"], self._serving()
+        explainer = serving.plane.explainer
+        if kind not in KINDS:
+            raise Problem(404, "UnknownPlot", f"plot: expected one of {', '.join(KINDS)}, got {kind[:80]}", "plot")
+        if explainer is None:
+            raise Problem(409, "ExplanationsOff", "explanations are off for this model (spec.explanations.enabled)")
+        features = serving.plane.model.contract.features
+        feature = request.query.get("feature", features[0])
+        if feature not in features:
+            raise bad_input("UnknownFeature", "feature", expected=", ".join(features)[:500], received=feature[:80])
+        rows = self._one_row(request, serving) if kind in ("waterfall", "force") else _recent(serving)
+        scored = await serving.plane.answer(Query(rows=rows, explain="none", shap_values=True))
+        order = {"kind": kind, "features": features, "base": explainer.base, "values": scored.shap_values, "rows": rows}
+        drawn = await self._plotter.plot(order | {"feature": feature})
+        return web.Response(body=drawn, content_type="text/html" if kind == "force" else "image/png")
+
+    def _one_row(self, request: web.Request, serving: Serving) -> NDArray[np.float64]:
+        if "id" in request.query:
+            anomaly = serving.observer.anomalies.get(request.query["id"])
+            if anomaly is None:
+                raise Problem(404, "UnknownAnomaly", "id: no such anomaly is kept here", "id")
+            return anomaly.row[np.newaxis]
+        try:
+            row = [[float(cell) for cell in request.query.get("row", "").split(",")]]
+        except ValueError:
+            raise bad_input(
+                "WrongType", "row", expected="numbers with commas between them, or id=", received="something else"
+            ) from None
+        return by_position(row, serving.plane.model.contract, "row")
+
     def _describe(self, anomaly: Anomaly) -> dict[str, Any]:
         features = self._serving().plane.model.contract.features
         return {
@@ -148,6 +186,17 @@ class AdminServer:
         if self._pod.serving is None:
             raise Problem(503, "NotReady", "the model is still loading; try again")
         return self._pod.serving
+
+
+def _recent(serving: Serving) -> NDArray[np.float64]:
+    """Return the newest rows of users, or of the reference where none came yet."""
+    _, rows = serving.observer.rows.newest()
+    bundle = serving.plane.model.bundle
+    if not len(rows) and bundle is not None:
+        rows = bundle.reference
+    if not len(rows):
+        raise Problem(404, "NoRows", "no row came yet, and the model came without a reference")
+    return rows[-EXPLAINED_ON_DEMAND:]
 
 
 def verify(authorization: str, *, keys: dict[str, Any], audience: str, now: float, path: str) -> None:

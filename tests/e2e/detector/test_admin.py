@@ -164,6 +164,27 @@ async def test_anomalies_are_kept_by_id_and_explained_on_demand(detector, sessio
     assert (await get(session, detector, "/anomalies/unknown"))[0] == 404
 
 
+async def test_plots_of_a_row_of_an_anomaly_and_of_recent_rows(detector, session):
+    (odd,) = await predict(session, detector, ODD)
+    await predict(session, detector, *[[40.0 + i, 50.0 - i / 2, 5.0 + i % 3] for i in range(30)])
+
+    async def plot(path):
+        async with session.get(detector.url(8081, f"/plots/{path}"), headers=detector.admin_headers) as answer:
+            return answer.status, answer.content_type, await answer.read()
+
+    for path in ("waterfall?row=99,95,80", f"waterfall?id={odd['id']}", "summary", "dependence?feature=network_mbps"):
+        status, kind, body = await plot(path)
+        assert (path, status, kind) == (path, 200, "image/png"), body
+        assert body.startswith(b"\x89PNG")
+    status, kind, body = await plot(f"force?id={odd['id']}")
+    assert (status, kind) == (200, "text/html")
+    assert b"cpu_percent" in body
+    assert (await plot("pie"))[0] == 404
+    assert (await plot("waterfall?row=1,2"))[0] == 400
+    assert (await plot("waterfall?id=unknown"))[0] == 404
+    assert (await plot("dependence?feature=disk"))[0] == 400
+
+
 async def test_drift_is_seen_in_users_rows_while_active_and_never_in_bad_input(detector, session):
     detector.write_config({"drift": {"window": 100, "consecutiveChecks": 2}})
 
