@@ -40,7 +40,7 @@ class ApiServer:
         self._streams: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        server = web.Server(self._handle, access_log=None, keepalive_timeout=90)
+        server = web.Server(self._handle, access_log=None, keepalive_timeout=90, handler_cancellation=True)
         self._runner = web.ServerRunner(server, shutdown_timeout=1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._bind, self._port, ssl_context=self._context(), backlog=1024)

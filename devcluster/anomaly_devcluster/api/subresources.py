@@ -124,7 +124,8 @@ class Subresources:
         if response.status != 200:  # noqa: PLR2004 - HTTP's OK
             text = (await response.text()).strip()
             response.release()
-            raise StatusError(response.status, "BadRequest", text or f"the node answered {response.status}")
+            reason = "NotFound" if response.status == 404 else "BadRequest"  # noqa: PLR2004 - HTTP's not found
+            raise StatusError(response.status, reason, text or f"the node answered {response.status}")
         return _chunks(response)
 
     def _evict(self, call: Call, entry: Entry) -> Answer:

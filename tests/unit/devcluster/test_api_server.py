@@ -127,3 +127,19 @@ async def test_concurrent_writers_of_one_object_lose_no_update(server):
 
         await asyncio.gather(*(add() for _ in range(20)))
         assert (await session.ask("GET", f"{MAPS}/counter"))[1]["data"]["n"] == "20"
+
+
+async def test_a_watch_ends_with_its_client(server):
+    async with admin(server) as session, asyncio.timeout(30):
+
+        async def watching():
+            return (await session.ask("POST", "/devcluster/freeze-watches", json={"resource": "configmaps"}))[1][
+                "watches"
+            ]
+
+        following = asyncio.create_task(session.ask("GET", MAPS, params={"watch": "1", "resourceVersion": "1"}))
+        while await watching() != 1:
+            pass
+        following.cancel()
+        while await watching() != 0:
+            pass
