@@ -7,7 +7,8 @@ from anomaly_operator.domain.manifests.common import child
 from anomaly_operator.domain.manifests.pods import INFLUXDB_DIR
 from anomaly_operator.domain.model import Observed, PodSettings
 from anomaly_operator.domain.records import Json
-from anomaly_operator.domain.spec import InfluxDB, Spec
+from anomaly_operator.domain.spec import Spec
+from anomaly_operator.domain.spec_influxdb import InfluxDB
 
 SCHEMA_VERSION = 1
 
