@@ -8,6 +8,7 @@ from anomaly_operator.domain.actions import Action, EmitEvent, PublishDecision
 from anomaly_operator.domain.model import Malformed
 from anomaly_operator.domain.records import HistoryEntry, Status
 from anomaly_operator.domain.situation import Situation
+from anomaly_operator.domain.times import parse_time
 
 _WORDS = {
     "Promoted": "Version {0.version} was promoted: {0.message}",
@@ -28,6 +29,7 @@ def happened(s: Situation, before: Status) -> Iterator[Action]:
     yield from retraining.events(s, before)
     yield from _dead_end(s)
     yield from _warned(s)
+    yield from _drained(s)
     yield from _malformed(s)
 
 
@@ -83,6 +85,27 @@ def _warned(s: Situation) -> Iterator[EmitEvent]:
         words = f"Version {s.active.version if s.active else '?'}: {verdict.evidence.text}"
         key = f"gate/{s.epoch}/{verdict.reason}"
         yield EmitEvent(type="Warning", reason=verdict.reason, message=words, key=key, action="Guard")
+
+
+def _drained(s: Situation) -> Iterator[EmitEvent]:
+    """Tell when the loser of a switch has no open user connection left, and when it answered its last request."""
+    decision = s.decision
+    if decision is None or decision.source is None:
+        return
+    pods = s.pods(decision.source.color, decision.source.revision)
+    reports = [pod.report for pod in pods if pod.report is not None and not pod.report_foreign]
+    since = [report for report in reports if (parse_time(report.time) or 0.0) >= decision.time]
+    if not pods or len(since) < len(pods) or any(report.openUserConnections for report in since):
+        return
+    answers = [at for report in since if (at := parse_time(report.lastOwnUserAnswer)) is not None]
+    last = max(answers, default=None)
+    when = (
+        f"{last - decision.time:.3f} s after the switch" if last is not None and last > decision.time else "before it"
+    )
+    words = f"No user is connected to version {decision.source.version} any more; it answered its last request {when}"
+    yield EmitEvent(
+        type="Normal", reason=reasons.DRAINED, message=words, key=f"drained/{decision.epoch}", action="Drain"
+    )
 
 
 def _malformed(s: Situation) -> Iterator[EmitEvent]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from anomaly_detector.report import Counts, Report, Source
 from anomaly_operator.domain import evidence as counting
+from anomaly_operator.domain import reasons
 from anomaly_operator.domain.fields import IntOrPercent
 from anomaly_operator.domain.model import Pod, ReplayResult
 from anomaly_operator.domain.records import Evidence
@@ -103,7 +104,7 @@ def error_rate(gate: ErrorRateGate, track: Pooled, enough: int = 0) -> Verdict |
         kind=_kind("absolute", track),
         text=text,
     )
-    return _verdict(seen, "ErrorRateExceeded", failed=beyond_doubt, enough=served >= enough)
+    return _verdict(seen, reasons.ERROR_RATE, failed=beyond_doubt, enough=served >= enough)
 
 
 def annotated_error_rate(gate: ErrorRateGate, quorum: IntOrPercent, pods: Iterable[Pod]) -> Verdict | None:
@@ -122,7 +123,7 @@ def annotated_error_rate(gate: ErrorRateGate, quorum: IntOrPercent, pods: Iterab
         text=f"{len(values)} of {len(pods)} pods annotated with an error rate of up to {max(values):g}, limit"
         f" {gate.max:g}, quorum {needed}",
     )
-    return _verdict(seen, "ErrorRateExceeded", failed=len(values) >= needed)
+    return _verdict(seen, reasons.ERROR_RATE, failed=len(values) >= needed)
 
 
 def latency(gate: LatencyGate, track: Pooled, enough: int = 0) -> Verdict | None:
@@ -151,7 +152,7 @@ def memory(gate: MemoryGate, track: Pooled) -> Verdict | None:
         kind=_kind("absolute", track),
         text=f"{highest / 1e6:.0f} MB resident in the highest of {track.pods} pods, limit {gate.max / 1e6:.0f} MB",
     )
-    return _verdict(seen, "MemoryExceeded", failed=highest > gate.max)
+    return _verdict(seen, reasons.MEMORY, failed=highest > gate.max)
 
 
 def anomaly_rate(gate: AnomalyRateGate, target: float | None, track: Pooled, enough: int) -> Verdict | None:
@@ -202,7 +203,7 @@ def _latency(limit: float, kind: str, track: Pooled, enough: int) -> Verdict:
         text=f"95th percentile of the latency {shown} over {samples} requests, limit {limit:.2f} ms ({kind})",
     )
     over = value is not None and value > limit and samples >= MIN_LATENCIES
-    return _verdict(seen, "LatencyExceeded", failed=over, enough=samples >= enough)
+    return _verdict(seen, reasons.LATENCY, failed=over, enough=samples >= enough)
 
 
 def _anomaly_rate(
@@ -221,7 +222,7 @@ def _anomaly_rate(
     )
     off = share is not None and abs(share - target) > gate.tolerance + 1e-9
     return _verdict(
-        seen, "AnomalyRateOutOfRange", failed=off and rows >= enough, enough=rows >= enough and share is not None
+        seen, reasons.ANOMALY_RATE, failed=off and rows >= enough, enough=rows >= enough and share is not None
     )
 
 

@@ -147,7 +147,7 @@ def _remembered(s: Situation) -> Decision | None:
         revision=active.revision,
         to=active,
         outcome="Restored",
-        reason="Restored",
+        reason=reasons.RESTORED,
         message="the decision was missing from the users' Service",
         time=s.memory.active.since if s.memory.active else s.now,
         epoch=s.memory.decision_epoch if remembered and s.memory.decision_epoch else s.next_epoch(),

@@ -242,6 +242,14 @@ def test_rolled_back_track_drains_and_passes_on() -> None:
     assert {p.role for p in world.of_color("blue")} == {"active"}
 
 
+def test_end_of_draining_is_told_once_with_the_time_of_the_last_answer() -> None:
+    world = guarded()
+    world.run(5)
+    drained = [event.message for event in world.events if event.reason == "Drained"]
+    assert len(drained) == 1
+    assert "version 1" in drained[0]
+
+
 def test_anomaly_rate_of_the_active_version_is_told_and_never_rolls_back() -> None:
     world = guarded()
     world.qualities["2"] = Quality(anomalies=0.9)
