@@ -16,6 +16,7 @@ from anomaly_operator.domain import (
     history,
     names,
     quarantine,
+    reasons,
     retraining,
     tracks,
 )
