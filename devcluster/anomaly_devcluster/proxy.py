@@ -8,6 +8,7 @@ themselves, because a real API server accepts no loopback addresses in EndpointS
 
 import asyncio
 import logging
+import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -236,7 +237,7 @@ class Proxy:
             except OSError as error:
                 hint = "; an ordinary user needs ports above 1023" if isinstance(error, PermissionError) else ""
                 if service:
-                    message = f"cannot listen on {front.host}:{front.port}: {error.strerror}{hint}"
+                    message = f"cannot listen on {front.host}:{front.port}: {os.strerror(error.errno or 0)}{hint}"
                     self._events.warning(service, "FailedToListen", message)
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._mark, key)
         if not listeners:

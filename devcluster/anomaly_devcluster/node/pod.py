@@ -130,7 +130,7 @@ class Pod:
             for container in [*self.init, *self.containers]:
                 if container.process is not None:
                     container.process.kill()
-        self._node.addresses.release(self.address)
+            self._node.addresses.release(self.address)
         await asyncio.to_thread(volumes.remove, self.folder)
 
     async def _end(self, life: "asyncio.Task[None]") -> None:
