@@ -7,7 +7,8 @@ import orjson
 
 from anomaly_devcluster.api import wire
 from anomaly_devcluster.api.call import Answer, Call, after
-from anomaly_devcluster.api.errors import bad_request, conflict
+from anomaly_devcluster.api.errors import conflict
+from anomaly_devcluster.api.objects import read_typed
 from anomaly_devcluster.api.reading import Selection
 from anomaly_devcluster.api.strategies import RETURNED_WHEN_DELETED
 from anomaly_devcluster.api.writing import Admission, finished
@@ -31,9 +32,7 @@ class Options:
     @classmethod
     def of(cls, call: Call) -> "Options":
         """Read them from the body and the parameters; raises StatusError(400)."""
-        body = call.read() if call.body.strip() else {}
-        if not isinstance(body, dict):
-            raise bad_request("the object provided is unrecognized: expected DeleteOptions")
+        body = read_typed(call.read() if call.body.strip() else {}, "DeleteOptions")
         grace = body.get("gracePeriodSeconds", call.integer("gracePeriodSeconds"))
         if body.get("dryRun"):
             call.query = {**call.query, "dryRun": "All"}

@@ -23,6 +23,15 @@ _SUBDOMAIN_RULE = (
 MAX_ANNOTATIONS = 256 * 1024
 
 
+def read_typed(body: Any, type_name: str) -> Object:
+    """Decode what is no object of its own, such as DeleteOptions or a Scale; raises StatusError(400)."""
+    try:
+        decoded: Object = decode(body, schema_of(type_name), "", [])
+    except DecodeError as error:
+        raise bad_request(f"{type_name} cannot be read: {error}") from None
+    return decoded
+
+
 def read_object(call: Call, body: Any) -> Object:
     """Check kind and version of a client's object and decode it.
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from anomaly_devcluster.api import kinds
 from anomaly_devcluster.api.authorization import Attributes
 from anomaly_devcluster.api.call import Answer, User, now
-from anomaly_devcluster.api.errors import StatusError, bad_request
+from anomaly_devcluster.api.errors import StatusError
+from anomaly_devcluster.api.objects import read_typed
 from anomaly_devcluster.api.routing import Route
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ def serves(route: Route) -> bool:
 
 def answer(plane: "ControlPlane", user: User, route: Route, body: Object) -> Answer:
     """Answer it; raises StatusError(400)."""
-    if not isinstance(body, dict) or not isinstance(body.get("spec", {}), dict):
-        raise bad_request("expected an object with a spec")
-    spec = body.get("spec") or {}
+    spec = read_typed(body, _KINDS[route.group, route.plural]).get("spec", {})
     match route.plural:
         case "selfsubjectreviews":
             status: Object = {"userInfo": user.as_object()}

@@ -11,9 +11,9 @@ from anomaly_devcluster.api import wire
 from anomaly_devcluster.api.authentication import ISSUER, Authenticator, Bound
 from anomaly_devcluster.api.call import Answer, Call, after, now
 from anomaly_devcluster.api.deleting import Deleter, Options, success
-from anomaly_devcluster.api.errors import StatusError, bad_request, conflict, not_emulated, not_found
+from anomaly_devcluster.api.errors import Cause, StatusError, bad_request, conflict, invalid, not_emulated, not_found
 from anomaly_devcluster.api.jsonpath import first
-from anomaly_devcluster.api.objects import read_object
+from anomaly_devcluster.api.objects import read_object, read_typed
 from anomaly_devcluster.api.resources import Catalog
 from anomaly_devcluster.api.selectors import matches_selector, selector_text
 from anomaly_devcluster.api.writing import Writer, patched
@@ -73,13 +73,14 @@ class Subresources:
         if call.verb == "get":
             return Answer.of(shown)
         body = call.read()
-        changed = body if call.verb == "update" else patched(call, shown, body)
+        changed = read_typed(body if call.verb == "update" else patched(call, shown, body), "Scale")
         metadata = changed.get("metadata") or {}
         if (revision := metadata.get("resourceVersion")) and revision != str(entry.revision):
             raise conflict(call.resource.group, call.resource.plural, call.name)
-        replicas = (changed.get("spec") or {}).get("replicas", 0)
-        if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
-            raise bad_request(f"spec.replicas: expected a whole number, 0 or more, got {replicas!r}")
+        replicas = changed.get("spec", {}).get("replicas", 0)
+        if replicas < 0:
+            cause = Cause.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+            raise invalid("autoscaling", "Scale", call.name, [cause])
         new = entry.copy()
         path = (call.resource.scale.get("specReplicasPath") or ".spec.replicas").strip(".").split(".")
         at = new
@@ -146,7 +147,7 @@ class Subresources:
                 changed["status"]["disruptionsAllowed"] = allowed - 1
                 changed["status"].setdefault("disruptedPods", {})[call.name] = now()
                 self._store.put(BUDGETS, budget.key, changed, budget)
-        body = call.read() if call.body.strip() else {}
+        body = read_typed(call.read() if call.body.strip() else {}, "Eviction")
         options = body.get("deleteOptions") or {}
         uid = (options.get("preconditions") or {}).get("uid", "")
         if uid and uid != entry.body["metadata"]["uid"]:
@@ -155,7 +156,7 @@ class Subresources:
         return Answer(201, success())
 
     def _bind(self, call: Call, entry: Entry) -> Answer:
-        target = (call.read().get("target") or {}).get("name", "")
+        target = read_typed(call.read(), "Binding").get("target", {}).get("name", "")
         body = entry.copy()
         if body["spec"].get("nodeName"):
             raise conflict(
@@ -169,7 +170,7 @@ class Subresources:
         return Answer(201, success())
 
     def _token(self, call: Call, entry: Entry) -> Answer:
-        body = call.read() if call.body.strip() else {}
+        body = read_typed(call.read() if call.body.strip() else {}, "TokenRequest")
         spec = body.get("spec") or {}
         seconds = spec.get("expirationSeconds") or 3600
         bound = None
