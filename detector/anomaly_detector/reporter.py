@@ -149,11 +149,12 @@ class Reporter:
         try:
             held = await self._target.apply(annotations(self._build(), self._sources()))
         except ApplyError as error:
-            self.failures += 1
-            pause = max(error.retry_after, self._retry * random.uniform(0.5, 1.5))
-            self._not_before = time.monotonic() + pause
-            self._retry = min(self._retry * 2, RETRY_LONGEST, max(heartbeat, 1.0))
-            log.warning("report not written, next try in %.1f s: %s", pause, error)
+            log.warning("report not written: %s", error)
+            self._try_again(error.retry_after, heartbeat)
+            return
+        except Exception:
+            log.exception("report not written")
+            self._try_again(0.0, heartbeat)
             return
         now = time.monotonic()
         self._note_held(held)
@@ -163,6 +164,11 @@ class Reporter:
         self._next_heartbeat = now + heartbeat * random.uniform(1 - JITTER, 1 + JITTER)
         self._not_before = now + self._pause
         self._pause = min(self._pause * GROWTH, LONGEST_PAUSE) if verdict.errors_over else FIRST_PAUSE
+
+    def _try_again(self, at_least: float, heartbeat: float) -> None:
+        self.failures += 1
+        self._not_before = time.monotonic() + max(at_least, self._retry * random.uniform(0.5, 1.5))
+        self._retry = min(self._retry * 2, RETRY_LONGEST, max(heartbeat, 1.0))
 
     def _note_held(self, held: frozenset[str]) -> None:
         if held != self.held:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from collections.abc import Coroutine
@@ -57,6 +58,8 @@ async def serve(settings: Settings) -> None:
     try:
         if await _unless(stop, _load(pod)):
             _start(pod, background, stop)
+            gc.collect()
+            gc.freeze()  # what is loaded stays: later collections need not look through it
             pod.ready = True
             log.info("ready", extra={"scoring": pod.scoring, "revision": settings.revision})
             await stop.wait()
@@ -243,7 +246,10 @@ def _ended(task: asyncio.Task[None], stop: asyncio.Event) -> None:
 async def _follow_config(live: LiveConfig) -> None:
     while True:
         await asyncio.sleep(CONFIG_POLL_SECONDS)
-        live.poll()
+        try:
+            live.poll()
+        except Exception:
+            log.exception("the new configuration could not be put in force")
 
 
 async def _close(pod: Pod) -> None:

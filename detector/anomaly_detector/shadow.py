@@ -130,7 +130,11 @@ class ShadowTraffic:
     async def _work(self, session: aiohttp.ClientSession) -> None:
         while True:
             copy = await self._queue.get()
-            await self._send(session, copy)
+            try:
+                await self._send(session, copy)
+            except Exception:
+                log.exception("a copy was lost")
+                self.comparison.failed += 1
 
     async def _send(self, session: aiohttp.ClientSession, copy: Copy) -> None:
         comparison = self.comparison

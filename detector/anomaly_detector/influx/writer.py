@@ -86,9 +86,7 @@ class InfluxWriter:
             try:
                 while True:
                     await self._sleep(FLUSH_SECONDS)
-                    pause = await self._flush(session)
-                    if pause:
-                        await asyncio.sleep(pause)
+                    await asyncio.sleep(await self._flush_or_log(session))
             except asyncio.CancelledError:
                 try:
                     await asyncio.wait_for(self._flush(session), CLOSE_SECONDS)
@@ -102,6 +100,14 @@ class InfluxWriter:
         except TimeoutError:
             return
         self._wake.clear()
+
+    async def _flush_or_log(self, session: aiohttp.ClientSession) -> float:
+        """Flush; a fault in here costs points, never the pod."""
+        try:
+            return await self._flush(session)
+        except Exception:
+            log.exception("points were lost")
+            return RETRY_FIRST
 
     async def _flush(self, session: aiohttp.ClientSession) -> float:
         """Write all that waits; return seconds to pause when InfluxDB does not take it."""
