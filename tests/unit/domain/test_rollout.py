@@ -4,6 +4,8 @@ import pytest
 from tests.unit.domain.world import Quality, World
 from tests.unit.domain.worlds import guarded, serving, spec
 
+from anomaly_operator.domain.actions import EmitEvent
+
 
 def test_first_version_serves_after_its_smoke_test() -> None:
     world = World()
