@@ -1,0 +1,1 @@
+"""The operator: keeps the right version of an anomaly-detection model in production."""
