@@ -1,1 +1,1 @@
-"""The operator: keeps the right version of an anomaly-detection model in production."""
+"""The AnomalyModel operator: keep the right version of an anomaly-detection model in production."""
