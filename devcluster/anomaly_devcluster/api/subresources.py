@@ -36,8 +36,6 @@ class Subresources:
         self._deleter = deleter
         self._session: aiohttp.ClientSession | None = None
         self.authority = ""
-        """PEM of who signs the certificates of nodes."""
-        self.authority = ""
         """By which the certificates of nodes are verified, PEM."""
 
     async def close(self) -> None:

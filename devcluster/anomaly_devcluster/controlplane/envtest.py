@@ -18,9 +18,16 @@ ASSETS = "KUBEBUILDER_ASSETS"
 SERVICE_RANGE = "10.96.0.0/16"
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 _START_SECONDS = 60
-_NOT_OURS = ("endpoint", "endpointslice", "endpointslicemirroring", "horizontalpodautoscaling", "nodelifecycle")
+_OFF = (
+    "endpoints-controller",
+    "endpointslice-controller",
+    "endpointslice-mirroring-controller",
+    "horizontal-pod-autoscaler-controller",
+    "node-lifecycle-controller",
+    "persistentvolume-binder-controller",
+)
 """Controllers of kube-controller-manager that stay off: they need pods with addresses of a real network, a metrics API,
-or a kubelet's leases."""
+a kubelet's leases, or volumes that somebody provisions (the node binds claims itself)."""
 
 
 class RealControlPlane:
@@ -128,7 +135,7 @@ class RealControlPlane:
             f"--authorization-kubeconfig={kubeconfig}",
             f"--service-account-private-key-file={pki / 'service-account.key'}",
             f"--root-ca-file={pki / 'authority.crt'}",
-            f"--controllers=*,{','.join(f'-{name}' for name in _NOT_OURS)}",
+            f"--controllers=*,{','.join(f'-{name}' for name in _OFF)}",
             "--leader-elect=false",
             "--bind-address=127.0.0.1",
             "--secure-port=0",

@@ -14,6 +14,7 @@ from anomaly_devcluster.addresses import PodAddresses, node_address, pod_block, 
 from anomaly_devcluster.client import (
     CONFIG_MAPS,
     CONFLICT,
+    NODES,
     NOT_FOUND,
     PODS,
     SECRETS,
@@ -34,6 +35,7 @@ from anomaly_devcluster.node.pod import Pod
 from anomaly_devcluster.state import RUN_MARK
 
 NAME = "devcluster"
+_CORDON = "node.kubernetes.io/unschedulable"
 _BIND_RETRY_SECONDS = 0.5
 _INHERITED = (RUN_MARK, "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH")
 _log = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class Node:
         self._services = informers(SERVICES)
         self._claims = informers(VOLUME_CLAIMS)
         self._known = informers(PODS)
+        self._nodes = informers(NODES)
         self._binding: set[str] = set()
         self._informers = informers
 
@@ -186,6 +189,9 @@ class Node:
         return not known["spec"].get("nodeName") and "deletionTimestamp" not in known["metadata"]
 
     def _unschedulable(self, body: Object) -> str | None:
+        node = self._nodes.get("", NAME)
+        if node is not None and node["spec"].get("unschedulable") and not _tolerates_cordon(body):
+            return "1 node(s) were unschedulable."
         labels = registration.labels(NAME)
         wanted = body["spec"].get("nodeSelector") or {}
         if any(labels.get(key) != value for key, value in wanted.items()):
@@ -220,3 +226,12 @@ class Node:
     def pod_by_name(self, key: Key) -> Pod | None:
         """Return the newest pod of this namespace and name."""
         return next((pod for pod in reversed(self.pods.values()) if key_of(pod.body) == key), None)
+
+
+def _tolerates_cordon(pod: Object) -> bool:
+    return any(
+        (toleration.get("key") or _CORDON) == _CORDON
+        and (toleration.get("effect") or "NoSchedule") == "NoSchedule"
+        and not toleration.get("value")
+        for toleration in pod["spec"].get("tolerations") or []
+    )
