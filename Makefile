@@ -17,8 +17,8 @@ $(STAMP): requirements/dev.lock pyproject.toml hatch_build.py detector/anomaly_d
 demo: $(STAMP)  ## The whole story on this machine, from nothing. KEEP=1 leaves it running.
 	@$(BIN)/python demo $(if $(KEEP),--keep)
 
-test: check  ## Everything that is checked.
-	@$(BIN)/python -m pytest
+test: check  ## Everything that is checked. Most tests wait for servers and processes, so four at a time keep two cores busy.
+	@$(BIN)/python -m pytest -n 4 --dist loadfile
 
 check: $(STAMP)
 	@$(BIN)/ruff check
