@@ -131,3 +131,18 @@ def test_nothing_is_created_in_a_namespace_that_goes(api):
     assert (late.code, late.reason) == (403, "Forbidden")
     assert {reason for _, reason in late.causes} == {"NamespaceTerminating"}
     api.must("PATCH", f"{path}/configmaps/held", {"metadata": {"finalizers": None}}, media=MERGE)
+
+
+def test_an_event_s_words_are_in_the_tables_of_both_its_apis(api, core, namespace):
+    events = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+    body = {
+        **{"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e", "namespace": namespace}},
+        **{"eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "c", "reportingInstance": "i"},
+        **{"action": "Act", "reason": "Why", "type": "Normal", "note": "what happened"},
+        "regarding": {"kind": "Pod", "name": "p", "namespace": namespace, "apiVersion": "v1"},
+    }
+    api.must("POST", events, body)
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+    for path in (events, f"{core}/events"):
+        (row,) = api("GET", path, accept=accept, fieldSelector="metadata.name=e").body["rows"]
+        assert "what happened" in row["cells"]
