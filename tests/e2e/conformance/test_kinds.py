@@ -136,9 +136,16 @@ def test_nothing_is_created_in_a_namespace_that_goes(api):
 def test_an_event_s_words_are_in_the_tables_of_both_its_apis(api, core, namespace):
     events = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
     body = {
-        **{"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e", "namespace": namespace}},
-        **{"eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "c", "reportingInstance": "i"},
-        **{"action": "Act", "reason": "Why", "type": "Normal", "note": "what happened"},
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": "e", "namespace": namespace},
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "c",
+        "reportingInstance": "i",
+        "action": "Act",
+        "reason": "Why",
+        "type": "Normal",
+        "note": "what happened",
         "regarding": {"kind": "Pod", "name": "p", "namespace": namespace, "apiVersion": "v1"},
     }
     api.must("POST", events, body)
