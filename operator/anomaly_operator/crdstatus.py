@@ -27,6 +27,7 @@ _WORDS = {
     "errorRate": "Share of failed requests.",
     "evidence": "What was measured: metric, value, limit, samples.",
     "expiresAt": "When it will be scaled down.",
+    "hastened": "Whether somebody promoted it before its analysis had passed.",
     "history": "Decisions, newest first.",
     "historyAnchor": "Hash of the last entry that was dropped.",
     "id": "Id of the command.",

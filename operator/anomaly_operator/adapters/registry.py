@@ -97,6 +97,8 @@ class Registry:
             digest=tags.get(PREFIX + "digest") or None,
             contamination=contamination,
             artifact_format=tags.get(PREFIX + "format") or None,
+            features=_names(tags.get(PREFIX + "features")),
+            size=_count(tags.get(PREFIX + "size")),
             retrained=trigger in ("drift", "schedule", "command"),
         )
 
@@ -188,6 +190,20 @@ def _member(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise RegistryError("Unreachable", f"the registry's answer has no {name}")
     return value
+
+
+def _names(text: object) -> tuple[str, ...]:
+    """Return a JSON list of names, nothing of anything else."""
+    try:
+        value = json.loads(str(text))
+    except ValueError:
+        return ()
+    good = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    return tuple(value) if good else ()
+
+
+def _count(text: object) -> int | None:
+    return int(str(text)) if str(text).isdecimal() else None
 
 
 def _share(text: object) -> float | None:

@@ -25,6 +25,8 @@ class Judgement:
     message: str = ""
     evidence: tuple[Evidence, ...] = ()
     actions: tuple[Action, ...] = ()
+    trouble: str | None = None
+    """What keeps it from coming to an end, if that lasts."""
 
 
 def smoke_verdicts(s: Situation, results: Sequence[ReplayResult]) -> tuple[Verdict | None, ...]:
@@ -48,6 +50,11 @@ def smoke_evidence(s: Situation) -> tuple[Evidence, ...]:
     return gates.passed(smoke_verdicts(s, done))
 
 
+def evidence_so_far(s: Situation) -> tuple[Evidence, ...]:
+    """Return what speaks for the candidate now, for somebody who does not wait for the end."""
+    return (*smoke_evidence(s), *gates.passed(_verdicts(s)))
+
+
 def failed(s: Situation) -> Verdict | None:
     """Return the gate that the candidate fails now."""
     return gates.failure((*_verdicts(s), *_replayed(s), _unavailable(s)))
@@ -66,7 +73,9 @@ def judge(s: Situation) -> Judgement:
     pods = s.pods(candidate.color, candidate.revision)
     if not pods or not all(pod.ready for pod in pods):
         words = f"version {candidate.version} passes only with every pod ready"
-        return Judgement(reason=reasons.WAITING_FOR_CAPACITY, message=words)
+        troubles = sorted({pod.trouble for pod in pods if pod.trouble})
+        why = troubles[0] if troubles else f"{sum(pod.ready for pod in pods)} of {len(pods)} pods are ready"
+        return Judgement(reason=reasons.WAITING_FOR_CAPACITY, message=words, trouble=why)
     verdicts = tuple(_verdicts(s))
     unsure = gates.inconclusive(verdicts)
     if not unsure:
@@ -89,7 +98,11 @@ def _inconclusive(
         return Judgement(passed=True, evidence=(*gates.passed(verdicts), *gates.passed(replayed)))
     waiting = tuple(pod for pod in _both_tracks(s) if _needs_replay(s, pod))
     words = f"too little traffic to judge version {candidate.version}: replaying reference rows at both tracks"
-    return Judgement(reason=reasons.INCONCLUSIVE, message=words, actions=_replay(s, waiting))
+    known = (s.observed.replays.get(pod.uid) for pod in s.ready(candidate.color, candidate.revision))
+    errors = sorted({result.error for result in known if result is not None and result.error})
+    return Judgement(
+        reason=reasons.INCONCLUSIVE, message=words, actions=_replay(s, waiting), trouble=errors[0] if errors else None
+    )
 
 
 def _replay(s: Situation, pods: tuple[Pod, ...]) -> tuple[Action, ...]:
@@ -132,14 +145,18 @@ def _verdicts(s: Situation) -> Iterator[Verdict | None]:
 
 
 def _replayed(s: Situation) -> Iterator[Verdict | None]:
-    """Judge replayed reference rows, once every pod of both tracks has answered them."""
+    """Judge replayed reference rows, once every candidate pod has answered them.
+
+    Active pods are the yardstick only: those that are not ready, or could not be replayed at, hold nothing up.
+    """
     candidate = s.memory.candidate
     if candidate is None or not s.observed.replays:
         return
     ours = _results(s, s.pods(candidate.color, candidate.revision))
-    active = _results(s, s.active_pods())
-    if ours is None or active is None:
+    theirs = [s.observed.replays.get(pod.uid) for pod in s.active_pods() if pod.ready]
+    if ours is None or not all(result is not None and result.done for result in theirs):
         return
+    active = [result for result in theirs if result is not None and result.error is None]
     limits, track = _limits(s), gates.pool_replays(ours)
     yield gates.error_rate(limits.error_rate, track)
     yield gates.latency(limits.latency, track)

@@ -20,10 +20,10 @@ def watch(before: Mapping[Color, Shortage], tracks: Mapping[Color, Track], now: 
     after = {}
     for color, track in tracks.items():
         known = before.get(color, Shortage())
-        wanted = track.deployment.replicas if track.deployment else 0
+        wanted = track.deployment.replicas if track.deployment else 0  # of none, nothing is half
         ready = sum(pod.ready and not pod.terminating for pod in track.pods)
         after[color] = Shortage(
-            none_ready_since=_since(ready == 0 and wanted > 0, known.none_ready_since, now),
+            none_ready_since=_since(ready == 0, known.none_ready_since, now),
             half_unready_since=_since(2 * ready < wanted, known.half_unready_since, now),
         )
     return after

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from anomaly_operator.domain import quarantine, reasons, retraining
+from anomaly_operator.domain import analysis, quarantine, reasons, retraining
 from anomaly_operator.domain.model import Command, Revision
 from anomaly_operator.domain.records import LastCommand, PausedStatus, Retreat, Status, Who
 from anomaly_operator.domain.revisions import Obstacle
@@ -43,12 +43,16 @@ def _promote(s: Situation, command: Command) -> tuple[Status, str]:
         raise _Refused("the AnomalyModel is paused: resume it first (and set spec.paused to false if it is true)")
     if trial.smoke_tested_at is None:
         raise _Refused(f"version {candidate.version} has not passed its smoke test yet: {s.observed.status.message}")
-    promoted = replace(trial, promoted_by=_who(command), passed_at=trial.passed_at or s.now)
+    promoted = replace(trial, promoted_by=_who(command))
+    if trial.passed_at is None:
+        promoted = replace(promoted, passed_at=s.now, hastened=True, evidence=analysis.evidence_so_far(s))
     return replace(s.memory, trial=promoted), f"version {candidate.version} gets users as soon as it has the capacity"
 
 
 def _abort(s: Situation, command: Command) -> tuple[Status, str]:
-    candidate = s.memory.candidate
+    candidate, retreat = s.memory.candidate, s.memory.retreat
+    if candidate is None and retreat is not None and retreat.who.source == "command":
+        return replace(s.memory, retreat=None), f"the rollback of version {retreat.source.version} is called off"
     if candidate is None:
         raise _Refused(f"there is no candidate to abort: {_what_serves(s)}")
     words = f"aborted by {command.by or 'a command'}"

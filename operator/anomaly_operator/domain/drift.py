@@ -173,14 +173,23 @@ def _judged(s: Situation, episode: DriftEpisode, gate: DriftGate) -> DriftEpisod
 
 def _quiet(s: Situation, episode: DriftEpisode | None, reading: Reading, gate: DriftGate) -> DriftEpisode | None:
     """Return the episode while the active track is not in breach: it ends after a while of good news, not of none."""
-    if episode is None or reading.well < reading.needed or not reading.pods:
-        return episode
+    if episode is None:
+        return None
+    if reading.well < reading.needed or not reading.pods:
+        return None if episode.verdict == "Pending" and _is_given_up(s, episode, gate) else episode
     if episode.verdict == "Pending":
         return None
     if episode.cleared_since is None:
         s.is_past(s.now + gate.control_timeout)
         return replace(episode, cleared_since=s.now)
     return None if s.is_past(episode.cleared_since + gate.control_timeout) else episode
+
+
+def _is_given_up(s: Situation, episode: DriftEpisode, gate: DriftGate) -> bool:
+    """Return whether nothing has been heard for so long that no candidate shall wait for a verdict any more."""
+    if episode.control_since is not None:
+        return s.is_past(_timeout(episode, gate))
+    return s.is_past(episode.since + s.spec.progress_deadline_seconds)
 
 
 def _control(s: Situation, episode: DriftEpisode) -> _ControlVerdict | None:

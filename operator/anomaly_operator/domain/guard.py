@@ -50,6 +50,7 @@ def _breaches(s: Situation) -> Iterator[Breach]:
     listed = s.spec.blue_green.post_promotion_analysis.listed_gates
     for name, verdict in zip(("latency", "memory"), _latency_and_memory(s), strict=True):
         if name in listed:
+            s.is_past(s.now + s.desired.settings.heartbeat_seconds)  # no report is queued for such a number
             yield from _failed(verdict)
 
 

@@ -123,6 +123,8 @@ class Revision:
     template: Mapping[str, Any] = field(default_factory=dict)
     """Pod template without what differs by color."""
     retrained: bool = False
+    features: tuple[str, ...] = ()
+    """Names of what the model is asked about, in the order of a row; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +188,12 @@ class Job:
     finished: float | None = None
     succeeded: bool = False
     message: str = ""
+    suspended: bool = False
+    """Not begun yet: what its pods need is not all there."""
     version: str | None = None
-    """The version that it registered, from the termination message of its pod if the runtime has it."""
+    """The version that it registered, from the termination message of its pod (`parse.said_by`)."""
+    run_id: str | None = None
+    """The run that logged the version, from there too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +255,10 @@ class Resolved:
     """Version tag `anomalymodel.dev/contamination`, else the run's parameter."""
     artifact_format: str | None = None
     """Version tag `anomalymodel.dev/format`: skops or cloudpickle."""
+    features: tuple[str, ...] = ()
+    """Version tag `anomalymodel.dev/features`: names in the order of a row; empty if unknown."""
+    size: int | None = None
+    """Version tag `anomalymodel.dev/size`: bytes of the artifact."""
     retrained: bool = False
     """Whether the version's tags say that a retraining made it."""
 

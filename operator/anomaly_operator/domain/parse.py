@@ -28,6 +28,8 @@ from anomaly_operator.domain.times import parse_time
 REFUSED = 65
 """Exit code of a container whose artifact is not what was resolved, or may not be loaded."""
 CONTAINER = "detector"
+_MOST_WORDS = 500
+"""Characters of a termination message that is not JSON: the end of a log may come instead."""
 
 
 def pod(body: Json, *, report_received: float | None = None, acknowledged: RoleOrder | None = None) -> Pod | None:
@@ -91,6 +93,7 @@ def revision(body: Json) -> Revision | None:
         contamination=data.get("contamination"),
         template=data["template"],
         retrained=bool(data.get("retrained")),
+        features=tuple(str(feature) for feature in data.get("features") or ()),
     )
 
 
@@ -134,8 +137,8 @@ def fingerprint(body: Json) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def job(body: Json, *, version: str | None = None) -> Job:
-    """Read a retraining Job."""
+def job(body: Json, said: Json | None = None) -> Job:
+    """Read a retraining Job, and what its pod `said` of it (`said_by`)."""
     metadata, status = body.get("metadata") or {}, body.get("status") or {}
     annotations = metadata.get("annotations") or {}
     ended = [c for c in status.get("conditions") or () if c.get("status") == "True"]
@@ -152,9 +155,36 @@ def job(body: Json, *, version: str | None = None) -> Job:
         created=parse_time(metadata.get("creationTimestamp")) or 0.0,
         finished=finished,
         succeeded=complete is not None,
-        message=(failed or {}).get("message", ""),
-        version=version,
+        message=_words(said or {}) or (failed or {}).get("message", ""),
+        suspended=bool((body.get("spec") or {}).get("suspend")),
+        version=_text(said or {}, "version"),
+        run_id=_text(said or {}, "runId"),
     )
+
+
+def said_by(pod: Json) -> Json:
+    """Return the termination message of a training Job's pod (docs/pod-contract.md); words become `message`."""
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        text = ((status.get("state") or {}).get("terminated") or {}).get("message")
+        if not text:
+            continue
+        try:
+            said = json.loads(text)
+        except ValueError:
+            said = None
+        return said if isinstance(said, dict) else {"message": text.strip()[-_MOST_WORDS:]}
+    return {}
+
+
+def _words(said: Json) -> str:
+    """Return why a Job failed, in its own words: an error, or the comparison that the new version lost."""
+    if said.get("aliasMoved") is False and said.get("version"):
+        return f"version {said['version']} was registered, but the alias stayed: {said.get('verdict') or 'no reason'}"
+    return _text(said, "message") or ""
+
+
+def _text(said: Json, name: str) -> str | None:
+    return None if said.get(name) is None else str(said[name])
 
 
 def command(annotations: Mapping[str, str] | None) -> tuple[Command | None, tuple[Malformed, ...]]:

@@ -153,6 +153,8 @@ class Trial:
     """What it passed with."""
     promoted_by: Who | None = None
     """Set by the command `promote`."""
+    hastened: bool = False
+    """Whether that came before the analysis had passed."""
     retrained: bool = False
 
 
@@ -201,6 +203,7 @@ class Retraining:
     outcome: Literal["Running", "Succeeded", "Failed"] = "Running"
     message: str = ""
     version: str | None = None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,12 +108,21 @@ def _warm_again(s: Situation, retreat: Retreat, target: Revision, *, passing: bo
         standby=known if known is not None and known.revision == target.name else standby,
         retreat=None if passing and s.memory.retreat is None else replace(retreat, revision=target.name),
     )
+    words = (
+        f"going back from version {retreat.source.version} to {target.version} as soon as its first pod is"
+        f" ready: {retreat.message}"
+    )
+    deadline, since = s.spec.progress_deadline_seconds, memory.standby.since if memory.standby else s.now
+    late = s.is_past(max(since, retreat.since if memory.retreat else since) + deadline)
+    if late:
+        troubles = sorted({pod.trouble for pod in s.pods(s.idle_color, target.name) if pod.trouble})
+        words += f"; none is after {deadline} s: {troubles[0] if troubles else 'its pods give no reason'}"
     return Step(
         name="RollBack",
         phase="Degraded",
         reason=reasons.ROLLING_BACK,
-        message=f"going back from version {retreat.source.version} to {target.version} as soon as its first pod is"
-        f" ready: {retreat.message}",
+        message=words,
         memory=memory,
+        stalled=late,
         urgent=True,
     )

@@ -10,8 +10,8 @@ from anomaly_operator.domain.actions import Replay, SwitchTraffic
 from anomaly_operator.domain.gates import failure
 from anomaly_operator.domain.manifests.services import users_service
 from anomaly_operator.domain.model import Pod, Revision
-from anomaly_operator.domain.records import Decision, Evidence, Status, Trial, Who
-from anomaly_operator.domain.revisions import Obstacle
+from anomaly_operator.domain.records import Condition, Decision, Evidence, Placed, Status, TrackStatus, Trial, Who
+from anomaly_operator.domain.revisions import Obstacle, feature_change
 from anomaly_operator.domain.situation import Situation, placed
 from anomaly_operator.domain.step import Step
 
@@ -95,7 +95,19 @@ def analyse(s: Situation) -> Step | None:
     if judged.passed:
         return _remembering(s, replace(trial, passed_at=s.now, evidence=judged.evidence))
     step = _progress(s, "Analyse", judged.reason, judged.message)
-    return replace(step, phase="Paused" if judged.paused else "Progressing", actions=judged.actions)
+    step = replace(step, phase="Paused" if judged.paused else "Progressing", actions=judged.actions)
+    return step if judged.trouble is None else _never_ending(s, step, judged.trouble)
+
+
+def _never_ending(s: Situation, step: Step, trouble: str) -> Step:
+    """Say that an analysis does not come to its end, once that has lasted; it still may."""
+    trial, spec = s.memory.trial, s.spec
+    ends = (trial.analysis_started_at if trial else None) or s.now
+    deadline = spec.progress_deadline_seconds
+    if not s.is_past(ends + spec.blue_green.pre_promotion_analysis.duration + deadline):
+        return step
+    words = f"{step.message}; that has not come about in {deadline} s: {trouble}"
+    return replace(step, phase="Degraded", stalled=True, message=words)
 
 
 def await_promotion(s: Situation) -> Step | None:
@@ -109,10 +121,11 @@ def await_promotion(s: Situation) -> Step | None:
         return replace(_progress(s, "AwaitPromotion", reasons.PAUSED, words), phase="Paused")
     if s.active is None or trial.promoted_by is not None:
         return None
-    by_hand = not spec.blue_green.auto_promotion_enabled or (trial.retrained and not spec.retraining.auto_promotion)
-    if by_hand:
-        words = f"version {version} passed and waits for `kubectl anomaly promote {s.observed.name}`"
-        return replace(_progress(s, "AwaitPromotion", reasons.AWAITING_PROMOTION, words), phase="Paused")
+    by_hand = _needs_a_person(s, s.active, candidate, trial)
+    if by_hand is not None:
+        reason, why = by_hand
+        words = f"version {version} passed and waits for `kubectl anomaly promote {s.observed.name}`{why}"
+        return replace(_progress(s, "AwaitPromotion", reason, words), phase="Paused")
     delay = spec.blue_green.auto_promotion_seconds
     if not s.is_past((trial.passed_at or s.now) + delay):
         words = f"version {version} passed and is promoted {delay} s later"
@@ -135,7 +148,7 @@ def switch(s: Situation) -> Step | None:
         source=s.active,
         outcome="Promoted",
         reason=reasons.DEPLOYED if first else reasons.PROMOTED,
-        message=f"version {candidate.version} passed " + ("the smoke test" if first else "the analysis"),
+        message=_why_promoted(candidate, trial, first=first),
         evidence=trial.evidence,
         who=trial.promoted_by or trial.who,
         time=s.now,
@@ -155,6 +168,27 @@ def switch(s: Situation) -> Step | None:
     )
 
 
+def _needs_a_person(s: Situation, active: Placed, candidate: TrackStatus, trial: Trial) -> tuple[str, str] | None:
+    """Return (reason, words) why the candidate is not promoted by itself; None if it is."""
+    spec = s.spec
+    if not spec.blue_green.auto_promotion_enabled or (trial.retrained and not spec.retraining.auto_promotion):
+        return reasons.AWAITING_PROMOTION, ""
+    before, after = s.revision(active.revision), s.revision(candidate.revision)
+    change = feature_change(before, after) if before and after else None
+    if change is None:
+        return None
+    # No gate sees it: what users ask in the old way would count as their own error.
+    why = f": {change}, so requests made for version {active.version} may be refused or misread"
+    return reasons.SIGNATURE_CHANGED, why
+
+
+def _why_promoted(candidate: TrackStatus, trial: Trial, *, first: bool) -> str:
+    if trial.hastened:
+        by = (trial.promoted_by.claimed if trial.promoted_by else None) or "a command"
+        return f"version {candidate.version} was promoted by {by} before its analysis had come to an end"
+    return f"version {candidate.version} passed " + ("the smoke test" if first else "the analysis")
+
+
 def supersede(s: Situation) -> Status:
     """Return the memory without a candidate that is wanted no longer: the registry or spec points elsewhere."""
     candidate = s.memory.candidate
@@ -165,14 +199,14 @@ def supersede(s: Situation) -> Status:
 
 def _nothing_known(s: Situation, obstacle: Obstacle) -> Step:
     before = s.observed.status
-    if s.active is not None and not obstacle.stalled:
-        was_ready = any(c.type == "Ready" and c.status == "True" for c in before.conditions)
-        keep = before.message or f"version {s.active.version} serves users"
+    ready = next((c for c in before.conditions if c.type == "Ready"), None)
+    if s.active is not None and not obstacle.stalled and ready is not None and not _is_asked_anew(s, ready):
+        was_ready = ready.status == "True"
         return Step(
             name=before.step or "Guard",
             phase=before.phase,
-            reason=next((c.reason for c in before.conditions if c.type == "Ready"), obstacle.reason),
-            message=keep,
+            reason=ready.reason,
+            message=before.message or f"version {s.active.version} serves users",
             memory=s.memory,
             ready=was_ready,
             stalled=any(c.type == "Stalled" and c.status == "True" for c in before.conditions),
@@ -185,6 +219,12 @@ def _nothing_known(s: Situation, obstacle: Obstacle) -> Step:
         memory=s.memory,
         stalled=obstacle.stalled,
     )
+
+
+def _is_asked_anew(s: Situation, ready: Condition) -> bool:
+    """Return whether what status said is about another spec, or about a breach of that moment: not to be kept up."""
+    passing = (reasons.RESOLVING, reasons.UNREACHABLE, reasons.NO_GOOD_REVISION, reasons.NO_STEP_BACK)
+    return s.observed.generation != s.observed.status.observed_generation or ready.reason in passing
 
 
 def _rejected(s: Situation, wanted: Revision) -> Step:

@@ -135,13 +135,23 @@ class Situation:
     @cached_property
     def stepped_back_recently(self) -> bool:
         """Return whether the active revision is where a rollback led to, not long ago: no second step by itself."""
+        at = self._rolled_back_at()
+        return at is not None and not self.is_past(at + self.spec.blue_green.scale_down_delay_seconds)
+
+    def _rolled_back_at(self) -> float | None:
+        """Return when a rollback led to the active revision, None if something else did.
+
+        The decision itself says so; history is shorter, and rejected candidates may fill it.
+        """
+        if self.decision is not None and self.decision.outcome in ("RolledBack", "Promoted"):
+            return self.decision.time if self.decision.outcome == "RolledBack" else None
         newest = next((e for e in self.memory.history if e.epoch and e.outcome in ("RolledBack", "Promoted")), None)
-        if newest is None or newest.outcome != "RolledBack":
-            return False
-        return not self.is_past(newest.ended_at + self.spec.blue_green.scale_down_delay_seconds)
+        return newest.ended_at if newest is not None and newest.outcome == "RolledBack" else None
 
     def _earlier_good(self) -> Iterator[Revision]:
         served = [self.memory.standby.revision] if self.memory.standby else []
+        if self.decision is not None and self.decision.source is not None:
+            served.append(self.decision.source.revision)
         served += [entry.active or entry.revision for entry in self.memory.history if entry.epoch]
         active = self.active.revision if self.active else None
         for name in served:

@@ -1,7 +1,6 @@
 """Build what one plan sees: from the cache of newest bodies and the volatile memory. No input or output here."""
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -78,6 +77,7 @@ class Observer:
 
     def _tracks(self, key: Key, memory: Memory, now: float) -> dict[Color, Track]:
         pods = [pod for body in self._cache.of_model("Pod", key) if (pod := self._pod(body, memory)) is not None]
+        _forget_all_but({pod.uid for pod in pods}, memory)
         tracks: dict[Color, Track] = {}
         for color in COLORS:
             deployment = self._cache.get("Deployment", key[0], names.track(key[1], color))
@@ -119,10 +119,7 @@ class Observer:
 
     def _jobs(self, key: Key) -> tuple[Job, ...]:
         pods = list(self._cache.of_model("Pod", key))
-        jobs = [
-            parse.job(body, version=_trained_version(body["metadata"]["name"], pods))
-            for body in self._cache.of_model("Job", key)
-        ]
+        jobs = [_job(body, pods) for body in self._cache.of_model("Job", key)]
         return tuple(sorted(jobs, key=lambda job: (job.created, job.name)))
 
     def _desired(self, body: Body, memory: Memory) -> Desired:
@@ -153,6 +150,13 @@ def _tidy(memory: Memory, status: Status) -> None:
     if candidate != memory.candidate:
         memory.candidate = candidate
         memory.replays.clear()
+        memory.smoke_tests.clear()  # also for the same revision: another try is another test
+
+
+def _forget_all_but(uids: set[str], memory: Memory) -> None:
+    """Drop what is remembered of pods that are gone."""
+    for container in [container for container in memory.acknowledged if container[0] not in uids]:
+        del memory.acknowledged[container]
 
 
 def _fallback(body: Body) -> Spec:
@@ -162,17 +166,11 @@ def _fallback(body: Body) -> Spec:
     return Spec(model=ModelSpec(name=name if isinstance(name, str) else body["metadata"]["name"]))
 
 
-def _trained_version(job: str, pods: Iterable[Body]) -> str | None:
-    """Return the version that a Job's pod says it registered, in its termination message."""
-    for pod in pods:
+def _job(body: Body, pods: Iterable[Body]) -> Job:
+    """Read a Job with what its newest pod says of it."""
+    name, said = body["metadata"]["name"], dict[str, Any]()
+    for pod in sorted(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or ""):
         labels = pod["metadata"].get("labels") or {}
-        if job not in (labels.get("batch.kubernetes.io/job-name"), labels.get("job-name")):
-            continue
-        for status in (pod.get("status") or {}).get("containerStatuses") or ():
-            message = ((status.get("state") or {}).get("terminated") or {}).get("message")
-            try:
-                version = json.loads(message or "null")["version"]
-            except (ValueError, TypeError, KeyError):
-                continue
-            return str(version)
-    return None
+        if name in (labels.get("batch.kubernetes.io/job-name"), labels.get("job-name")):
+            said = parse.said_by(pod) or said
+    return parse.job(body, said)

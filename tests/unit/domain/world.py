@@ -73,6 +73,8 @@ class Quality:
     refuses: str | None = None
     contamination: float = 0.15
     digest: str | None = "tagged"
+    features: tuple[str, ...] = ("cpu", "memory")
+    size: int = 1_000_000
 
 
 @dataclass
@@ -234,6 +236,8 @@ class World:
             source=f"models:/m-{version}",
             digest=f"sha256:{version}" if quality.digest else None,
             contamination=quality.contamination,
+            features=quality.features,
+            size=quality.size,
         )
 
     def observed(self) -> Observed:

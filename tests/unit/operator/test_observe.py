@@ -135,4 +135,51 @@ def test_a_job_is_seen_with_the_version_that_its_pod_registered(world):
     labels = LABEL | {"batch.kubernetes.io/job-name": "m-retrain-1"}
     cache.put("Pod", body("Pod", "m-retrain-1-x", labels=labels, status={"containerStatuses": [ended]}))
     (job,) = observer.view(KEY, 0).observed.jobs
-    assert (job.name, job.version) == ("m-retrain-1", "4")
+    assert (job.name, job.version, job.message) == ("m-retrain-1", "4", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "version"),
+    [
+        ("--data pods: no pod gave its rows\n", "--data pods: no pod gave its rows", None),
+        (
+            json.dumps({"version": "5", "runId": "r", "aliasMoved": False, "verdict": "Worse than version 2"}),
+            "version 5 was registered, but the alias stayed: Worse than version 2",
+            "5",
+        ),
+        ("[1]", "[1]", None),
+        ("", "Job has reached the specified backoff limit", None),
+    ],
+)
+def test_a_failed_job_is_seen_with_the_words_of_its_pod(world, said, words, version):
+    cache, observer = world
+    cache.put("AnomalyModel", anomaly_model(GOOD))
+    failed = {"type": "Failed", "status": "True", "message": "Job has reached the specified backoff limit"}
+    cache.put("Job", body("Job", "m-retrain-1", labels=LABEL, owners=OURS, status={"conditions": [failed]}))
+    ended = {"name": "train", "state": {"terminated": {"exitCode": 3, "message": said}}}
+    labels = LABEL | {"batch.kubernetes.io/job-name": "m-retrain-1"}
+    cache.put("Pod", body("Pod", "m-retrain-1-x", labels=labels, status={"containerStatuses": [ended]}))
+    (job,) = observer.view(KEY, 0).observed.jobs
+    assert (job.message, job.version) == (words, version)
+
+
+def test_another_try_of_the_same_candidate_is_another_smoke_test(world):
+    cache, observer = world
+    candidate = {"color": "green", "revision": "r1", "since": "2026-01-01T00:00:00Z"}
+    cache.put("AnomalyModel", anomaly_model(GOOD, candidate=candidate))
+    observer.view(KEY, 0).memory.smoke_tests["p"] = ReplayResult(done=True, at=1.0, failed=9)
+    cache.put("AnomalyModel", anomaly_model(GOOD, version="2"))
+    observer.view(KEY, 0)
+    cache.put("AnomalyModel", anomaly_model(GOOD, version="3", candidate=candidate))
+    assert not observer.view(KEY, 0).observed.smoke_tests
+
+
+def test_what_pods_were_told_is_forgotten_with_them(world):
+    cache, observer = world
+    cache.put("AnomalyModel", anomaly_model(GOOD))
+    cache.put("Pod", pod("stays"))
+    memory = observer.view(KEY, 0).memory
+    order = RoleOrder(role="active", epoch=1)
+    memory.acknowledged["Pod-stays", 1.0] = order
+    memory.acknowledged["Pod-gone", 1.0] = order
+    assert set(observer.view(KEY, 0).memory.acknowledged) == {("Pod-stays", 1.0)}

@@ -48,6 +48,7 @@ def controller_revision(observed: Observed, revision: Revision) -> Json:
             "source": revision.source,
             "contamination": revision.contamination,
             "retrained": revision.retrained,
+            "features": list(revision.features),
             "template": dict(revision.template),
         },
     )
