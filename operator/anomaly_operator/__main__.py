@@ -12,7 +12,7 @@ from typing import Any
 from anomaly_operator.adapters import logs
 from anomaly_operator.adapters.admin import AdminKeyError, AdminKeys
 from anomaly_operator.adapters.health import HealthServer, LoopLag
-from anomaly_operator.adapters.kube import Kube, KubeError
+from anomaly_operator.adapters.kube import Kube, KubeError, NotFoundError
 from anomaly_operator.adapters.kubeconfig import KubeConfig, KubeConfigError
 from anomaly_operator.adapters.lease import Elector
 from anomaly_operator.adapters.metrics import Metrics
@@ -109,6 +109,14 @@ class Operator:
 
     async def _run_tasks(self) -> None:
         _on_signals(self._stop)
+        try:
+            await self._tasks()
+        except BaseException:
+            # A part of it died, and all others have been stopped: the next replica need not wait for the Lease's end.
+            await self._elector.release()
+            raise
+
+    async def _tasks(self) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_endless(name, work), name=name)
@@ -191,9 +199,12 @@ class Operator:
         for kind, count in self._cache.counts().items():
             self._metrics.models.labels(kind).set(count)
 
-    async def _on_webhook(self, registered: str) -> int:
-        """Stamp the models that follow a registered model; the leader sees the stamp and asks the registry."""
-        stamped = 0
+    async def _on_webhook(self, registered: str) -> int | None:
+        """Stamp the models that follow a registered model; the leader sees the stamp and asks the registry.
+
+        Returns how many, None if some could not be stamped, or are not known yet: to be delivered again.
+        """
+        stamped, missed = 0, not self._resync.synced
         for body in self._cache.models():
             metadata = body["metadata"]
             if ((body.get("spec") or {}).get("model") or {}).get("name") != registered:
@@ -203,8 +214,9 @@ class Operator:
                 await self._kube.merge_patch(names.KIND, metadata["namespace"], metadata["name"], stamp)
                 stamped += 1
             except KubeError as error:
-                log.warning("a registry event could not be passed on, polling will find it: %s", error, extra=_at(body))
-        return stamped
+                missed = missed or not isinstance(error, NotFoundError)
+                log.warning("a registry event could not be passed on: %s", error, extra=_at(body))
+        return None if missed else stamped
 
 
 def _at(body: dict[str, Any]) -> dict[str, str]:

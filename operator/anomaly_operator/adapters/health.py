@@ -51,7 +51,7 @@ class HealthServer:
         ready: Mapping[str, Check],
         refresh: Callable[[], None] = lambda: None,
         verifier: Verifier | None = None,
-        on_webhook: Callable[[str], Awaitable[int]] | None = None,
+        on_webhook: Callable[[str], Awaitable[int | None]] | None = None,
     ) -> None:
         self._metrics = metrics
         self._live, self._ready, self._refresh = live, ready, refresh
@@ -91,8 +91,13 @@ class HealthServer:
             self._metrics.webhooks.labels("refused").inc()
             log.warning("a webhook was refused: %s", error)
             return web.json_response({"error": str(error)}, status=error.status)
+        stamped = await self._on_webhook(name)
+        if stamped is None:
+            self._verifier.forget(request.headers)
+            self._metrics.webhooks.labels("failed").inc()
+            return web.json_response({"error": "not passed on to all models: deliver it again"}, status=503)
         self._metrics.webhooks.labels("accepted").inc()
-        return web.json_response({"models": await self._on_webhook(name)}, status=202)
+        return web.json_response({"models": stamped}, status=202)
 
 
 async def _answer(checks: Mapping[str, Check]) -> web.Response:

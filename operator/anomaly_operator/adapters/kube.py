@@ -69,11 +69,25 @@ RESOURCES: Mapping[str, Resource] = {
 class KubeError(Exception):
     """The API server refused or did not answer."""
 
-    def __init__(self, message: str, *, status: int = 0, reason: str = "", retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        reason: str = "",
+        retry_after: float | None = None,
+        causes: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.retry_after = retry_after
+        self.causes = causes
+
+    @property
+    def is_namespace_terminating(self) -> bool:
+        """Return whether nothing can be made because the namespace is on its way out."""
+        return "NamespaceTerminating" in self.causes
 
 
 class NotFoundError(KubeError):
@@ -229,4 +243,11 @@ def _error(method: str, path: str, response: aiohttp.ClientResponse, content: by
         status=response.status,
         reason=str(status.get("reason", "")),
         retry_after=float(after) if after.isdecimal() else None,
+        causes=_causes(status.get("details")),
     )
+
+
+def _causes(details: Any) -> tuple[str, ...]:
+    """Return the reasons of `details.causes`."""
+    causes = details.get("causes") if isinstance(details, dict) else None
+    return tuple(str(cause.get("reason", "")) for cause in causes or () if isinstance(cause, dict))

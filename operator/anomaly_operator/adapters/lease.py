@@ -63,7 +63,7 @@ class Elector:
             self._note()
             pause = self._seconds / 5 if held else min(0.4, self._seconds / 5) * random.uniform(0.8, 1.2)
             await _pause(stop, pause)
-        await self._release()
+        await self.release()
 
     async def watch_fence(self) -> None:
         """Notice the moment when the fence closes although no renewal returned; runs for ever."""
@@ -140,8 +140,8 @@ class Elector:
             "leaseTransitions": transitions if ours else transitions + 1,
         }
 
-    async def _release(self) -> None:
-        """Give the Lease back, so that the next replica need not wait for its end."""
+    async def release(self) -> None:
+        """Give the Lease back, so that the next replica need not wait for its end; nothing is written from here on."""
         held = self.holds()
         self._held_until = 0.0
         self._note()

@@ -51,6 +51,10 @@ class Verifier:
         self._refuse_replay(delivery)
         return _model_name(body)
 
+    def forget(self, headers: Mapping[str, str]) -> None:
+        """Accept a delivery once more: what it asked for could not be done."""
+        self._seen.pop(headers.get(DELIVERY, ""), None)
+
     def _refuse_replay(self, delivery: str) -> None:
         now = self._clock()
         while self._seen and (len(self._seen) >= _REMEMBERED or next(iter(self._seen.values())) < now - 2 * TOLERANCE):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from typing import Any
 
 from anomaly_detector.report import PREFIX
 from anomaly_operator.adapters.metrics import Metrics
@@ -46,14 +47,14 @@ class Chronicle:
         uri = (view.desired.spec.model.tracking_uri or self._default_uri).rstrip("/")
         if entry.version and uri in self._allowed:
             tag = f"{PREFIX}history.{key[0]}.{key[1]}"
-            value = json.dumps(record, separators=(",", ":"))
+            value = _tag_value(record)
             work = self._tag(uri, view.desired.spec.model.name, entry.version, tag, value)
             self._background.start(("tag", key, entry.version, entry.hash or entry.ended_at), work)
 
     async def _tag(self, uri: str, name: str, version: str, tag: str, value: str) -> None:
         for pause in (*PAUSES, None):
             try:
-                await self._registry.set_version_tag(uri, name, version, tag, value[:_LONGEST_TAG])
+                await self._registry.set_version_tag(uri, name, version, tag, value)
             except RegistryError as error:
                 if pause is None or error.reason != "Unreachable":
                     log.warning("version %s of %s could not be tagged with what became of it: %s", version, name, error)
@@ -61,3 +62,15 @@ class Chronicle:
                 await asyncio.sleep(pause)
             else:
                 return
+
+
+def _tag_value(record: dict[str, Any]) -> str:
+    """Return a decision as a tag's value: words are left out before it gets too long; the hash never is."""
+    bare = [{name: value for name, value in seen.items() if name != "text"} for seen in record.get("evidence", ())]
+    shorter = record | {"evidence": bare}
+    for candidate in (record, shorter, shorter | {"message": ""}):
+        value = json.dumps(candidate, separators=(",", ":"))
+        if len(value) <= _LONGEST_TAG:
+            return value
+    kept = ("revision", "version", "digest", "outcome", "reason", "endedAt", "hash")
+    return json.dumps({name: record[name] for name in kept if name in record}, separators=(",", ":"))

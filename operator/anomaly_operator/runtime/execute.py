@@ -141,7 +141,10 @@ class Executor:
         self._cache.put(kind, answer)
 
     async def _start_job(self, action: actions.StartJob) -> None:
-        """Create a Job, then the Secret that its pods wait for: owned by the Job, it goes when the Job goes."""
+        """Create a Job; if it reads pods, then their Secret, owned by the Job, and only then let it begin.
+
+        Killed in between, the Job is found suspended and all of this is done again.
+        """
         await self._create(dict(action.manifest))
         if not action.pods:
             return
@@ -164,6 +167,10 @@ class Executor:
         }
         with contextlib.suppress(ConflictError):  # it is there already
             await self._fenced(lambda seconds: self._kube.create("Secret", namespace, secret, seconds=seconds))
+        resumed = await self._fenced(
+            lambda _: self._kube.merge_patch("Job", namespace, name, {"spec": {"suspend": False}})
+        )
+        self._cache.put("Job", resumed)
 
     async def _scale(self, view: View, action: actions.Scale) -> None:
         namespace = view.observed.namespace
@@ -217,7 +224,8 @@ class Executor:
         try:
             await events.emit(self._kube, view.body, action, instance=self._identity, pod_uid=uid)
         except KubeError as error:
-            log.warning("an Event could not be written: %s", error)
+            level = logging.DEBUG if error.is_namespace_terminating else logging.WARNING
+            log.log(level, "an Event could not be written: %s", error)
             return
         self._told[told] = None
         if len(self._told) > EVENTS_REMEMBERED:

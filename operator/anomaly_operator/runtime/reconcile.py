@@ -30,6 +30,10 @@ STRANGERS_DELAY = 5.0
 """Seconds until objects that bear a name of ours, but belong to others, are looked for again."""
 
 
+TERMINATING_DELAY = 10.0
+"""Seconds until a model is looked at again whose namespace is on its way out, unless something changes before."""
+
+
 class Reconciler:
     """Drain the queue while this replica leads."""
 
@@ -87,6 +91,10 @@ class Reconciler:
             self._queue.retry(key)
             return "conflict"
         except KubeError as error:
+            if error.is_namespace_terminating:
+                self._queue.retry(key, at_least=TERMINATING_DELAY)
+                log.debug("the namespace is on its way out: %s", error, extra=_where(key))
+                return "terminating"
             delay = self._queue.retry(key, at_least=error.retry_after or 0)
             log.warning("the API server said no, trying again in %.1f s: %s", delay, error, extra=_where(key))
             return "error"
@@ -136,7 +144,8 @@ class Reconciler:
             try:
                 await self._executor.execute(key, view, action, since)
             except (ForbiddenError, InvalidError) as error:
-                await self._tell_people(key, view, type(action).__name__, error, since)
+                if not error.is_namespace_terminating:
+                    await self._tell_people(key, view, type(action).__name__, error, since)
                 raise
         if planned.requeue_after is not None:
             self._queue.add(key, priority=Priority.ROUTINE, delay=planned.requeue_after)
