@@ -23,6 +23,8 @@ from anomaly_detector.report import Shadow
 log = logging.getLogger(__name__)
 
 QUEUE = 256
+QUEUED_VALUES = 2**21
+"""Numbers in the rows that wait: 16 MiB, however large the requests are."""
 WORKERS = 4
 TIMEOUT = aiohttp.ClientTimeout(total=5, connect=1)
 TRACE_HEADERS = ("traceparent", "tracestate", "x-request-id")
@@ -106,6 +108,7 @@ class ShadowTraffic:
     features: tuple[str, ...]
     comparison: Comparison = field(default_factory=Comparison)
     _queue: asyncio.Queue[Copy] = field(default_factory=lambda: asyncio.Queue(QUEUE))
+    _values: int = 0
     _breaker: Breaker = field(default_factory=Breaker)
 
     def reset(self) -> None:
@@ -116,9 +119,12 @@ class ShadowTraffic:
         """Queue a copy with a chance of `percent`; drop it if there is no room."""
         if percent <= 0 or random.random() * 100 >= percent:
             return
-        if self._queue.full() or not self._breaker.allows(time.monotonic()):
+        values = self._values + copy.rows.size
+        too_large = self._values > 0 and values > QUEUED_VALUES
+        if too_large or self._queue.full() or not self._breaker.allows(time.monotonic()):
             self.comparison.dropped += 1
             return
+        self._values = values
         self._queue.put_nowait(copy)
 
     async def run(self) -> None:
@@ -130,6 +136,7 @@ class ShadowTraffic:
     async def _work(self, session: aiohttp.ClientSession) -> None:
         while True:
             copy = await self._queue.get()
+            self._values -= copy.rows.size
             try:
                 await self._send(session, copy)
             except Exception:
