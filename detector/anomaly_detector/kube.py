@@ -77,10 +77,10 @@ class OwnPod:
         path = self._credentials / "ca.crt"
         mark = path.stat().st_mtime_ns if path.is_file() else None
         if self._session is None or mark != self._ca_mark:
-            await self.close()
-            self._ca_mark = mark
             context = ssl.create_default_context(cafile=str(path) if mark is not None else None)
+            await self.close()
             self._session = aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(ssl=context, limit=2))
+            self._ca_mark = mark
         return self._session
 
 

@@ -99,7 +99,7 @@ class Reporter:
         self._wake = asyncio.Event()
         self._sent: Verdict | None = None
         self._next_heartbeat = 0.0
-        self._pause, self._not_before = FIRST_PAUSE, 0.0
+        self._pause, self._not_before, self._not_again_before = FIRST_PAUSE, 0.0, 0.0
         self._retry = RETRY_FIRST
         self.written = 0
         self.failures = 0
@@ -140,7 +140,8 @@ class Reporter:
         if is_edge(self._sent, verdict):
             self._pause = FIRST_PAUSE
             return True
-        if verdict.errors_over and self._sent is not None and verdict.failed > self._sent.failed:
+        more = self._sent is not None and verdict.failed > self._sent.failed
+        if verdict.errors_over and more and now >= self._not_again_before:
             return True  # the operator's bound needs more failures than the first one
         return now >= self._next_heartbeat
 
@@ -162,7 +163,8 @@ class Reporter:
         self._retry = RETRY_FIRST
         self._sent = verdict
         self._next_heartbeat = now + heartbeat * random.uniform(1 - JITTER, 1 + JITTER)
-        self._not_before = now + self._pause
+        self._not_before = now + FIRST_PAUSE
+        self._not_again_before = now + self._pause
         self._pause = min(self._pause * GROWTH, LONGEST_PAUSE) if verdict.errors_over else FIRST_PAUSE
 
     def _try_again(self, at_least: float, heartbeat: float) -> None:

@@ -1,9 +1,11 @@
 """When a report is due at once, and which annotations it becomes."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
+from anomaly_detector import reporter
 from anomaly_detector.config import Config
 from anomaly_detector.kube import _held_by_others
 from anomaly_detector.problems import Problem
@@ -86,3 +88,43 @@ def test_an_older_epoch_is_refused_and_a_repeated_one_changes_nothing():
         roles.assign(Assignment(role="standby", epoch=5))
     assert refused.value.status == 409
     assert roles.current.role == "active"
+
+
+class Target:
+    """Takes every report and says when it was written."""
+
+    def __init__(self):
+        self.written, self.more = [], asyncio.Event()
+
+    async def apply(self, annotations):
+        self.written.append(annotations)
+        self.more.set()
+        return frozenset()
+
+    async def close(self):
+        """Nothing to close."""
+
+    async def until(self, condition):
+        async with asyncio.timeout(30):
+            while not condition(self.written):
+                self.more.clear()
+                await self.more.wait()
+
+
+async def test_an_edge_is_reported_at_once_although_further_failures_are_told_ever_more_seldom(monkeypatch):
+    monkeypatch.setattr(reporter, "GROWTH", 1e9)  # the second report of failures makes the pause LONGEST_PAUSE
+    monkeypatch.setattr(reporter, "LONGEST_PAUSE", 3600.0)
+    now, target = [verdict(failed=5, served=100)], Target()
+    one = reporter.Reporter(
+        target, build=lambda: REPORT_NOW, look=lambda: now[0], sources=lambda: ("user",), config=lambda: CONFIG
+    )
+    running = asyncio.create_task(one.run())
+    await target.until(lambda written: len(written) == 1)
+    now[0] = verdict(failed=6, served=100)
+    one.wake()
+    await target.until(lambda written: len(written) == 2)
+    now[0] = verdict(failed=6, served=100, role=("draining", 2))
+    one.wake()
+    await target.until(lambda written: len(written) == 3)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
