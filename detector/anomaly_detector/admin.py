@@ -70,7 +70,7 @@ class AdminServer:
                 now=time.time(),
                 path=request.path,
             )
-        except jwt.InvalidTokenError as error:
+        except (jwt.InvalidTokenError, UnicodeError) as error:
             log.warning("admin call refused: %s", error, extra={"path": request.path})
             raise Problem(401, "Unauthorized", f"authorization: {error}", "authorization") from None
         return await handler(request)

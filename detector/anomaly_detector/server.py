@@ -4,6 +4,7 @@ Each request: limit in flight, read the body, parse, score, count, answer; then,
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from anomaly_detector.protocols.v2 import Infer, metadata
 from anomaly_detector.report import SOURCES, Source
 from anomaly_detector.shadow import Copy, trace_headers
 
+log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 READ_SECONDS = 30.0
 """How long a client may take to send its body."""
@@ -107,7 +109,14 @@ class DataServer:
             passed = await pod.pass_through.ask(request, body)
             if passed is not None:
                 return passed
-        response = await self._answer(request, body, codec, source)
+        response: web.StreamResponse
+        began = time.perf_counter()
+        try:
+            response = await self._answer(request, body, codec, source)
+        except Exception as error:
+            log.exception("a request could not be answered")
+            self._count_failed(source, 0, time.perf_counter() - began)
+            response = _response(codec.refuse(Problem(500, "ServerError", f"not answered: {type(error).__name__}")))
         if source == "user":
             pod.last_own_user_answer = datetime.now(UTC)
         return response
@@ -169,11 +178,13 @@ class DataServer:
         self._copy(request, query, scored)
 
     def _failed(self, request: web.Request, query: Query, source: Source, seconds: float) -> None:
-        rows = len(query.rows)
+        self._count_failed(source, len(query.rows), seconds)
+        self._copy(request, query, None)
+
+    def _count_failed(self, source: Source, rows: int, seconds: float) -> None:
         self._pod.window.served(source, milliseconds=seconds * 1000, rows=rows, anomalies=0, failed=True)
         self._metrics.refused(source, "failed")
         self._pod.wake_reporter()
-        self._copy(request, query, None)
 
     def _copy(self, request: web.Request, query: Query, scored: Scored | None) -> None:
         """Copy what users ask while active; requests on 8082 are copies already."""

@@ -117,7 +117,11 @@ class InfluxWriter:
         await self._make_points(config)
         while self._points:
             batch = [self._points.popleft() for _ in range(min(BATCH, len(self._points)))]
-            pause = await self._write(session, config, batch)
+            try:
+                pause = await self._write(session, config, batch)
+            except asyncio.CancelledError:
+                self._points.extendleft(reversed(batch))  # the last flush of all sends it again; points are idempotent
+                raise
             if pause:
                 self._points.extendleft(reversed(batch))
                 return pause

@@ -1,5 +1,6 @@
 """The operator's port: who may call, roles, the report, the reference, the rings."""
 
+import asyncio
 import csv
 import io
 import json
@@ -231,3 +232,11 @@ async def test_a_broken_configuration_changes_nothing_and_is_logged(detector, se
 
     await until(logged, "the fault is in the log", detector)
     assert (await get(session, detector, "/drift"))[1]["window"] == 500
+
+
+async def test_an_authorization_that_is_no_text_is_refused_and_no_fault(detector):
+    reader, writer = await asyncio.open_connection(detector.address, 8081)
+    writer.write(b"GET /stats HTTP/1.1\r\nhost: x\r\nauthorization: Bearer \xff.\xff.\xff\r\nconnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 401 ")

@@ -1,16 +1,23 @@
 """Points of InfluxDB: the line protocol, and what is written of an observation."""
 
+import asyncio
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anomaly_detector.config import InfluxConfig
 from anomaly_detector.influx import points
 from anomaly_detector.influx.lineprotocol import line
+from anomaly_detector.influx.writer import InfluxWriter
 from anomaly_detector.observer import Observation
 from anomaly_detector.protocols import Scored
+from anomaly_detector.report import Report
 
 TAGS = {"model": "cpu watch", "pod": "p=1"}
 
@@ -78,3 +85,32 @@ def test_an_anomaly_s_point_has_its_values_and_its_id():
     assert point.startswith(r"anomaly_prediction,model=cpu\ watch,pod=p\=1,source=user anomaly=true,score=0.9,")
     assert r"value_a=2.0,value_b\ c=3.0" in point
     assert 'id="id-1"' in point
+
+
+async def test_a_batch_that_was_under_way_when_the_pod_ended_is_sent_once_more():
+    asked, taken = asyncio.Event(), []
+
+    async def write(request):
+        lines = await request.read()
+        if not asked.is_set():
+            asked.set()
+            await asyncio.Event().wait()
+        taken.extend(lines.decode().splitlines())
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post("/api/v2/write", write)
+    async with TestServer(app) as server:
+        writer = InfluxWriter(
+            plane=SimpleNamespace(model=SimpleNamespace(contract=SimpleNamespace(features=("a", "b")))),
+            tags=lambda: TAGS,
+            report=lambda: Report(seq=1, time="", bootId="", startedAt=""),
+            heartbeat=lambda: 60.0,
+            config=InfluxConfig(url=str(server.make_url("")).rstrip("/"), org="o", bucket="b", write="all"),
+        )
+        writer.observe(observation([0.1, 0.2, 0.3]))
+        running = asyncio.create_task(writer.run())
+        await asyncio.wait_for(asked.wait(), 30)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert len([point for point in taken if point.startswith("anomaly_prediction,")]) == 3
