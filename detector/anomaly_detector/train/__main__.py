@@ -11,6 +11,7 @@ from rich.console import Console
 
 from anomaly_detector.train import arguments, record
 from anomaly_detector.train.errors import DataError, TrainingError
+from anomaly_detector.train.termination import TOLD, leave_message
 
 COMMANDS = ("train", "adopt", "record")
 HELP = ("-h", "--help")
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         sys.exit(_run(given, console))
     except TrainingError as error:
+        leave_message(str(error))
         console.print(f"anomaly-train: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
@@ -42,6 +44,7 @@ def _run(given: list[str], console: Console) -> int:
 
     carry_out = command.adopt if options.command == "adopt" else command.train
     result, code = carry_out(options, console)
+    leave_message(json.dumps({name: result.get(name) for name in TOLD}))
     if options.json:
         sys.stdout.write(json.dumps(result) + "\n")
     return code

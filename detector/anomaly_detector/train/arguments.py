@@ -112,6 +112,11 @@ def _promotion(to: argparse.ArgumentParser) -> None:
     group = to.add_argument_group("promotion")
     group.add_argument("--alias", help="move this alias to the new version, if that is not worse than the holder")
     group.add_argument("--force", action="store_true", help="move it even so")
+    group.add_argument(
+        "--compare-with",
+        metavar="VERSION",
+        help="compare with this version, such as the one that serves, not with the alias's holder",
+    )
     group.add_argument("--event", metavar="JSON|FILE", help="the drift event that this training answers")
     group.add_argument("--trigger", help="recorded with the version (default: drift with --event, else manual)")
     group.add_argument(
@@ -119,7 +124,7 @@ def _promotion(to: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="train on this share of the reference of the alias's holder, too",
+        help="train on this share of the reference of the version that is compared with, too",
     )
 
 

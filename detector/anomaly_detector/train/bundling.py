@@ -45,11 +45,17 @@ def make_bundle(model: Any, table: Table, order: Order, *, estimator: str) -> Bu
 
 
 def _rate(table: Table) -> float | None:
-    """Return rows per second by the median distance of two rows; none if that is unknown or zero."""
+    """Return rows per second by the median distance of two rows, of rows that come in batches by the whole span.
+
+    None where times are unknown or all the same.
+    """
     if table.times is None or len(table) < 2:  # noqa: PLR2004 - a distance needs two
         return None
     distance = float(np.median(np.diff(table.times)) / np.timedelta64(1, "s"))
-    return 1 / distance if distance > 0 else None
+    if distance > 0:
+        return 1 / distance
+    span = float((table.times[-1] - table.times[0]) / np.timedelta64(1, "s"))
+    return (len(table) - 1) / span if span > 0 else None
 
 
 def serving_tags(bundle: Bundle, logged: Logged) -> dict[str, str]:

@@ -22,6 +22,7 @@ from anomaly_detector.train.features import FeatureNotes, read_notes
 from anomaly_detector.train.order import Order, Trained
 from anomaly_detector.train.pipeline import Recipe
 from anomaly_detector.train.pods import kept_rows
+from anomaly_detector.train.promote import rival_of
 from anomaly_detector.train.registry import Registry
 from anomaly_detector.train.run import STEPS, finish, train_and_register
 from anomaly_detector.train.sources import read
@@ -100,6 +101,7 @@ def _order(options: Namespace) -> Order:
         about=options.description,
         alias=alias,
         force=getattr(options, "force", False),
+        compare_with=getattr(options, "compare_with", None),
         tags=_pairs("--tag", options.tag),
         environment=options.environment,
         trigger=getattr(options, "trigger", None) or ("drift" if event else "manual"),
@@ -164,21 +166,21 @@ def _table(options: Namespace, notes: FeatureNotes, console: Console) -> Table:
 
 
 def _kept(options: Namespace, registry: Registry, order: Order, table: Table) -> Floats | None:
-    """Return rows of the reference of the alias's holder, if some shall be kept and it has one that fits."""
+    """Return rows of the reference of the version to compare with, if some shall be kept and it has one that fits."""
     if not 0 <= options.keep_reference <= 1:
         raise DataError(f"--keep-reference {options.keep_reference:g}: expected between 0 and 1")
     if not options.keep_reference:
         return None
     if order.alias is None:
         raise DataError("--keep-reference: whose? Give --alias, too")
-    holder = registry.holder(order.model, order.alias)
-    if holder is None:
+    old = rival_of(registry, order)
+    if old is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         try:
-            bundle = read_bundle(registry.download(holder, Path(folder)))
+            bundle = read_bundle(registry.download(old, Path(folder)))
         except BundleError as error:
-            raise DataError(f"--keep-reference: version {holder.version}: {error}") from None
+            raise DataError(f"--keep-reference: version {old.version}: {error}") from None
     if bundle is None or bundle.features != table.features:
         return None
     kept: Floats | None = kept_rows(bundle.reference, options.keep_reference)

@@ -25,6 +25,8 @@ class Order:
     """To be moved to the new version if that is not worse than the holder."""
     force: bool = False
     """Move the alias even so."""
+    compare_with: str | None = None
+    """Version to compare with; none: the holder of the alias."""
     tags: Mapping[str, str] = field(default_factory=dict)
     environment: str = "development"
     trigger: str = "manual"

@@ -108,6 +108,16 @@ def scores(model: Any, rows: Floats) -> Floats:
     return -np.asarray(model.score_samples(rows), dtype=np.float64)
 
 
+def set_threshold(model: Any, rows: Floats, contamination: float) -> None:
+    """Have the model call this share of `rows` anomalous, whatever else it was trained on.
+
+    For estimators with a `contamination`, whose `offset_` is that quantile of the training scores.
+    """
+    last = model.steps[-1][1]
+    if "contamination" in last.get_params():
+        last.offset_ = np.percentile(model.score_samples(rows), 100.0 * contamination)
+
+
 def threshold(model: Any) -> float:
     """Return the score above which the model calls a row anomalous. Raises DataError where it has none."""
     last = model.steps[-1][1] if hasattr(model, "steps") else model

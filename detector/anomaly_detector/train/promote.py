@@ -11,6 +11,7 @@ from anomaly_detector.scoring.loading import RefusedError, load_model
 from anomaly_detector.train.compare import Limits, Verdict, compare
 from anomaly_detector.train.errors import RegistryError
 from anomaly_detector.train.evaluate import Judgement, agreement, judge
+from anomaly_detector.train.order import Order
 from anomaly_detector.train.registry import Registry, Version
 from anomaly_detector.train.table import Table
 
@@ -21,14 +22,17 @@ class Rivalry:
 
     alias: str | None
     holder: Version | None
+    """Who had the alias when the comparison began."""
+    rival: Version | None
+    """Who was compared with."""
     not_worse: bool
     words: str
-    holder_judged: Judgement | None = None
+    rival_judged: Judgement | None = None
     label_agreement: float | None = None
 
     def metrics(self) -> dict[str, float]:
-        """Return what was measured of the holder, on the same rows."""
-        found = self.holder_judged.metrics("holder") if self.holder_judged else {}
+        """Return what was measured of the rival, on the same rows."""
+        found = self.rival_judged.metrics("holder") if self.rival_judged else {}
         return found | ({} if self.label_agreement is None else {"holder_label_agreement": self.label_agreement})
 
     def settle(self, registry: Registry, version: Version, *, force: bool) -> bool:
@@ -49,52 +53,57 @@ class Rivalry:
         return True
 
 
-def against_holder(
-    registry: Registry,
-    model: str,
-    alias: str | None,
-    *,
-    new: Any,
-    judged: Judgement,
-    rows: Table,
-    contamination: float,
-    allow_pickle: bool,
-) -> Rivalry:
-    """Judge the holder of `alias` as the new model was judged, on the same rows, and compare.
+def rival_of(registry: Registry, order: Order) -> Version | None:
+    """Return the version that a new one must not be worse than: the one that is named, else the alias's holder.
 
-    A holder that fails on these rows loses; one that cannot be loaded or has other features cannot be compared, and
-    keeps the alias unless forced. Raises RegistryError.
+    Raises RegistryError.
     """
-    holder = registry.holder(model, alias) if alias else None
-    if holder is None:
+    if order.alias is None:
+        return None
+    if order.compare_with:
+        return registry.version(order.model, order.compare_with)
+    return registry.holder(order.model, order.alias)
+
+
+def against_rival(registry: Registry, order: Order, *, new: Any, judged: Judgement, rows: Table) -> Rivalry:
+    """Judge the rival, the version to compare with, as the new model was judged, on the same rows.
+
+    A rival that fails on these rows loses; one that cannot be loaded or has other features cannot be compared, and
+    the alias stays unless forced. Raises RegistryError.
+    """
+    alias = order.alias
+    holder = registry.holder(order.model, alias) if alias else None
+    rival = rival_of(registry, order)
+    if rival is None:
         words = "No alias was asked for." if alias is None else f"No version had the alias {alias}."
-        return Rivalry(alias=alias, holder=None, not_worse=True, words=words)
+        return Rivalry(alias=alias, holder=None, rival=None, not_worse=True, words=words)
     try:
-        other, _ = load_version(registry, holder, rows.features, allow_pickle=allow_pickle)
+        other, _ = load_version(registry, rival, rows.features, allow_pickle=order.allow_pickle)
     except (RefusedError, BundleError) as error:
-        words = f"Version {holder.version} cannot be compared with: {error}."
-        return Rivalry(alias=alias, holder=holder, not_worse=False, words=words)
+        words = f"Version {rival.version} cannot be compared with: {error}."
+        return Rivalry(alias=alias, holder=holder, rival=rival, not_worse=False, words=words)
     try:
         theirs = judge(other, rows.rows, rows.labels)
     except ValueError as error:
-        words = f"Version {holder.version} fails on these rows: {error}."
-        return Rivalry(alias=alias, holder=holder, not_worse=True, words=words)
-    limits = Limits(target_rate=float(holder.tags.get(PREFIX + "contamination", contamination)))
+        words = f"Version {rival.version} fails on these rows: {error}."
+        return Rivalry(alias=alias, holder=holder, rival=rival, not_worse=True, words=words)
+    limits = Limits(target_rate=float(rival.tags.get(PREFIX + "contamination", order.recipe.contamination)))
     verdict = compare(judged, theirs, limits)
     alike = agreement(new, other, rows.rows)
     return Rivalry(
         alias=alias,
         holder=holder,
+        rival=rival,
         not_worse=verdict.not_worse,
-        words=_words(holder, verdict, alike),
-        holder_judged=theirs,
+        words=_words(rival, verdict, alike),
+        rival_judged=theirs,
         label_agreement=alike,
     )
 
 
-def _words(holder: Version, verdict: Verdict, alike: float) -> str:
+def _words(rival: Version, verdict: Verdict, alike: float) -> str:
     standing = "Not worse than" if verdict.not_worse else "Worse than"
-    return f"{standing} version {holder.version}: {verdict}; both label {alike:.1%} of the rows alike (not judged)."
+    return f"{standing} version {rival.version}: {verdict}; both label {alike:.1%} of the rows alike (not judged)."
 
 
 def load_version(

@@ -17,8 +17,8 @@ from anomaly_detector.train.errors import DataError
 from anomaly_detector.train.evaluate import Judgement, judge
 from anomaly_detector.train.event import DriftEvent
 from anomaly_detector.train.order import Order, Trained
-from anomaly_detector.train.pipeline import build, fit
-from anomaly_detector.train.promote import Rivalry, against_holder, load_version
+from anomaly_detector.train.pipeline import build, fit, set_threshold
+from anomaly_detector.train.promote import Rivalry, against_rival, load_version
 from anomaly_detector.train.registry import Logged, Registry, Run, Version
 from anomaly_detector.train.table import Floats, Table, fingerprint, split
 
@@ -48,9 +48,9 @@ def train_and_register(
 ) -> Trained:
     """Train on the older rows of `table`, judge on the newest, store, register and, if asked, move the alias.
 
-    `kept` are rows of an older world, trained on in addition but neither judged on nor watched for drift. `on_step`
-    hears the name of each of STEPS as it begins. Raises DataError for data or a recipe that cannot be used and
-    RegistryError when the registry does not answer; nothing is registered then.
+    `kept` are rows of an older world, trained on in addition, but they neither set the threshold nor are judged on or
+    watched for drift. `on_step` hears the name of each of STEPS as it begins. Raises DataError for data or a recipe
+    that cannot be used and RegistryError when the registry does not answer; nothing is registered then.
     """
     began = time.monotonic()
     on_step("data")
@@ -59,10 +59,7 @@ def train_and_register(
     on_step("store")
     logged = registry.log(_run(fitted, order), fitted.pipeline, fitted.bundle, fitted.holdout.rows)
     on_step("compare")
-    rivalry = against_holder(
-        registry, order.model, order.alias, new=fitted.pipeline, judged=fitted.judged, rows=fitted.holdout,
-        contamination=order.recipe.contamination, allow_pickle=order.allow_pickle,
-    )  # fmt: skip
+    rivalry = against_rival(registry, order, new=fitted.pipeline, judged=fitted.judged, rows=fitted.holdout)
     on_step("register")
     version = _register(registry, order, fitted, logged, rivalry)
     moved = rivalry.settle(registry, version, force=order.force)
@@ -93,10 +90,7 @@ def finish(table: Table, registry: Registry, order: Order, *, version: Version) 
         judged = judge(pipeline, holdout.rows, holdout.labels)
     except (RefusedError, BundleError, ValueError) as error:
         raise DataError(f"{version.name} version {version.version}, trained for the same event: {error}") from None
-    rivalry = against_holder(
-        registry, order.model, order.alias, new=pipeline, judged=judged, rows=holdout,
-        contamination=order.recipe.contamination, allow_pickle=order.allow_pickle,
-    )  # fmt: skip
+    rivalry = against_rival(registry, order, new=pipeline, judged=judged, rows=holdout)
     holds = rivalry.holder is not None and rivalry.holder.version == version.version
     moved = holds or rivalry.settle(registry, version, force=order.force)
     return Trained(
@@ -129,6 +123,8 @@ def _fit(table: Table, order: Order, kept: Floats | None, on_step: Callable[[str
     on_step("train")
     rows = training.rows if kept is None else np.vstack([kept, training.rows])
     pipeline = fit(build(order.recipe, table.features), rows)
+    if kept is not None:
+        set_threshold(pipeline, training.rows, order.recipe.contamination)
     on_step("judge")
     try:
         judged = judge(pipeline, holdout.rows, holdout.labels)
@@ -205,6 +201,6 @@ def _register(registry: Registry, order: Order, fitted: _Fitted, logged: Logged,
     )
     tags = serving_tags(fitted.bundle, logged) | _origin(order)
     tags[PREFIX + "data-sha256"] = str(fitted.data["sha256"])
-    if rivalry.holder is not None:
-        tags[PREFIX + "parent-version"] = rivalry.holder.version
+    if rivalry.rival is not None:
+        tags[PREFIX + "parent-version"] = rivalry.rival.version
     return registry.register(order.model, logged, description=description, tags=tags)

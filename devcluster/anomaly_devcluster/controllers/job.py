@@ -43,6 +43,8 @@ class JobController(Controller):
     def _outcome(self, job: Object, pods: list[Object], now: float) -> tuple[str, str, str] | None:
         """Return the finishing condition: type, reason and message; None while the Job goes on."""
         spec = job["spec"]
+        if refused := _failed_for_good(job, pods):
+            return "Failed", "PodFailurePolicy", refused
         succeeded, failed = _count(pods, "Succeeded"), _failures(job, pods)
         if failed > spec.get("backoffLimit", 6):
             return "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
@@ -164,6 +166,31 @@ def _failures(job: Object, pods: list[Object]) -> int:
             s.get("restartCount", 0) for p in pods for s in p.get("status", {}).get("containerStatuses") or []
         )
     return failed
+
+
+def _failed_for_good(job: Object, pods: list[Object]) -> str | None:
+    """Return how a pod matched a rule of `podFailurePolicy` that fails the Job, None if none did.
+
+    Of the rules only FailJob on exit codes is known here: the others (Ignore, Count, on pod conditions) are about nodes
+    that go away or change what counts, and are passed over.
+    """
+    rules = (job["spec"].get("podFailurePolicy") or {}).get("rules") or []
+    for pod in pods:
+        for status in pod.get("status", {}).get("containerStatuses") or []:
+            code = (status["state"].get("terminated") or {}).get("exitCode", 0)
+            for index, rule in enumerate(rules):
+                if code and rule["action"] == "FailJob" and _matches(rule.get("onExitCodes"), status["name"], code):
+                    where = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+                    words = f"failed with exit code {code} matching FailJob rule at index {index}"
+                    return f"Container {status['name']} for pod {where} {words}"
+    return None
+
+
+def _matches(wanted: Object | None, container: str, code: int) -> bool:
+    if wanted is None or wanted.get("containerName") not in (None, container):
+        return False
+    listed: bool = code in wanted["values"]
+    return listed == (wanted["operator"] == "In")
 
 
 def _backoff_left(pods: list[Object], now: float) -> float:

@@ -127,8 +127,8 @@ class PublishDecision:
 class StartJob:
     """Create a retraining Job; AlreadyExists is success (names are deterministic).
 
-    With `pods`: then create a Secret of the Job's name, owned by the Job, whose `pods.json` opens their windows
-    (docs/pod-contract.md, "A training Job"; tokens with the scope `window`, an hour).
+    With `pods` the Job is suspended: then create a Secret of the Job's name, owned by the Job, whose `pods.json` opens
+    their windows (docs/pod-contract.md, "A training Job"; tokens with the scope `window`, an hour), and resume the Job.
     """
 
     manifest: Mapping[str, Any]

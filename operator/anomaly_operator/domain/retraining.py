@@ -12,7 +12,7 @@ from anomaly_operator.domain import reasons
 from anomaly_operator.domain.actions import Action, EmitEvent, StartJob
 from anomaly_operator.domain.cron import Cron, CronError
 from anomaly_operator.domain.manifests.common import canonical_hash
-from anomaly_operator.domain.manifests.jobs import retraining_job
+from anomaly_operator.domain.manifests.jobs import reads_pods, retraining_job
 from anomaly_operator.domain.model import Command, Job
 from anomaly_operator.domain.records import Retraining, Status
 from anomaly_operator.domain.situation import Situation
@@ -21,6 +21,10 @@ KEPT = 20
 """Lines of `status.retrainings`."""
 DAY = 86_400.0
 _GRACE_SECONDS = 60.0
+_NEVER_BEGAN = (
+    "the Job could not begin: the Secret that opens the pods' windows could not be created (the chart's value"
+    " retraining.fromPods allows it; or set spec.retraining.data)"
+)
 Trigger = Literal["Drift", "Schedule", "Command"]
 
 
@@ -40,13 +44,20 @@ def asked_for(s: Situation, command: Command) -> Status:
 
 
 def start(s: Situation) -> Iterator[Action]:
-    """Start the Job of the line that runs, if it is not there."""
-    line, names = _running(s.memory), {job.name for job in s.observed.jobs}
-    if line is None or line.job in names or s.active is None:
+    """Start the Job of the line that runs, if it is not there or was left suspended.
+
+    One that reads the pods' rows waits for a ready pod.
+    """
+    line = _running(s.memory)
+    job = next((job for job in s.observed.jobs if line is not None and job.name == line.job), None)
+    if line is None or s.active is None or (job is not None and (not job.suspended or job.finished is not None)):
         return
-    pods = s.ready(s.active.color, s.active.revision) if s.spec.retraining.data is None else ()
+    from_pods = reads_pods(s.spec.retraining)
+    pods = s.ready(s.active.color, s.active.revision) if from_pods else ()
+    if from_pods and not pods:
+        return
     yield StartJob(
-        manifest=retraining_job(s.observed, s.spec, s.desired.settings, line, s.memory.drift),
+        manifest=retraining_job(s.observed, s.spec, s.desired.settings, line, s.memory.drift, s.active.version),
         pods=tuple((pod.name, pod.uid, pod.ip) for pod in pods),
     )
 
@@ -90,11 +101,15 @@ def _ended(s: Situation, line: Retraining, job: Job | None) -> Retraining:
     if line.outcome != "Running":
         return line
     if job is not None and job.finished is not None:
-        words = f"version {job.version} was registered" if job.version else job.message
+        words = job.message or (f"version {job.version} was registered" if job.version else "")
         outcome: Literal["Succeeded", "Failed"] = "Succeeded" if job.succeeded else "Failed"
-        return replace(line, outcome=outcome, ended_at=job.finished, message=words, version=job.version)
-    if job is None and s.is_past(line.started_at + s.spec.retraining.deadline + _GRACE_SECONDS):
-        return replace(line, outcome="Failed", ended_at=s.now, message="the Job is gone without a word")
+        return replace(
+            line, outcome=outcome, ended_at=job.finished, message=words, version=job.version, run_id=job.run_id
+        )
+    waits = job is None or job.suspended
+    if waits and s.is_past(line.started_at + s.spec.retraining.deadline + _GRACE_SECONDS):
+        words = "the Job is gone without a word" if job is None else _NEVER_BEGAN
+        return replace(line, outcome="Failed", ended_at=s.now, message=words)
     return line
 
 

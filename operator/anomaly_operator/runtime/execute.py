@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from anomaly_operator.adapters import events
 from anomaly_operator.adapters.kube import ConflictError, Kube, KubeError, NotFoundError
 from anomaly_operator.adapters.metrics import Metrics
-from anomaly_operator.domain import actions, codec, names, parse
+from anomaly_operator.domain import actions, codec, names, parse, reasons
 from anomaly_operator.domain.actions import Action
 from anomaly_operator.runtime.background import Background
 from anomaly_operator.runtime.cache import Body, Cache
@@ -174,7 +174,11 @@ class Executor:
 
     async def _scale(self, view: View, action: actions.Scale) -> None:
         namespace = view.observed.namespace
-        await self._fenced(lambda _: self._kube.scale("Deployment", namespace, action.deployment, action.replicas))
+        await self._fenced(
+            lambda seconds: self._kube.scale(
+                "Deployment", namespace, action.deployment, action.replicas, seconds=seconds
+            )
+        )
         # The answer is a Scale; the next plan is to see the Deployment as it is now.
         self._cache.put("Deployment", await self._kube.get("Deployment", namespace, action.deployment))
 
@@ -182,7 +186,9 @@ class Executor:
         namespace = view.observed.namespace
         known = self._cache.get(action.kind, namespace, action.name)
         uid = known["metadata"]["uid"] if known else None
-        await self._fenced(lambda _: self._kube.delete(action.kind, namespace, action.name, uid=uid))
+        await self._fenced(
+            lambda seconds: self._kube.delete(action.kind, namespace, action.name, uid=uid, seconds=seconds)
+        )
 
     async def _write_status(self, view: View, action: actions.WriteStatus) -> None:
         observed = view.observed
@@ -227,6 +233,7 @@ class Executor:
             level = logging.DEBUG if error.is_namespace_terminating else logging.WARNING
             log.log(level, "an Event could not be written: %s", error)
             return
+        self._metrics.malformed.inc(action.reason == reasons.MALFORMED_ANNOTATION)
         self._told[told] = None
         if len(self._told) > EVENTS_REMEMBERED:
             del self._told[next(iter(self._told))]

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.domain.world import World
 from tests.unit.domain.worlds import guarded, serving
 
+from anomaly_operator.domain.actions import StartJob
 from anomaly_operator.domain.cron import Cron, CronError
 from anomaly_operator.domain.times import rfc3339
 
@@ -131,8 +132,52 @@ def test_pods_windows_are_the_data_unless_others_are_named() -> None:
     world.say("retrain")
     world.settle()
     pod = world.jobs[0]["spec"]["template"]["spec"]
-    assert {"name": "pods", "secret": {"secretName": world.jobs[0]["metadata"]["name"]}} in pod["volumes"]
+    assert {"name": "anomaly-pods", "secret": {"secretName": world.jobs[0]["metadata"]["name"]}} in pod["volumes"]
     assert pod["containers"][0]["args"][:2] == ["--data", "pods"]
+
+
+def test_a_job_that_was_left_suspended_is_begun() -> None:
+    world = serving(retraining={"enabled": True})
+    world.say("retrain")
+    world.settle()
+    assert world.jobs[0]["spec"]["suspend"] is True  # until the Secret is there
+    again = [action for action in world.plan().actions if isinstance(action, StartJob)]
+    assert [action.manifest["metadata"]["name"] for action in again] == [world.jobs[0]["metadata"]["name"]]
+    assert again[0].pods
+    world.jobs[0]["spec"]["suspend"] = False
+    assert [action for action in world.plan().actions if isinstance(action, StartJob)] == []
+
+
+def test_a_job_that_can_never_begin_is_given_up_and_says_what_it_lacks() -> None:
+    world = serving(retraining={"enabled": True, "deadline": "5m"})
+    world.say("retrain")
+    world.settle()
+    world.run(400, step=20)
+    (line,) = world.status["retrainings"]
+    assert line["outcome"] == "Failed"
+    assert "retraining.fromPods" in line["message"]
+
+
+def test_a_new_version_is_measured_against_the_one_that_serves_users() -> None:
+    world = serving(retraining=RETRAINING)
+    world.say("retrain")
+    world.settle()
+    arguments = world.jobs[0]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert arguments[arguments.index("--compare-with") + 1] == world.serving_version()
+
+
+def test_a_template_of_the_user_s_own_reads_the_pods_only_if_it_says_so() -> None:
+    template = {"spec": {"template": {"spec": {"containers": [{"name": "mine", "image": "mine"}]}}}}
+    for data, suspended in ((None, False), ("pods", True)):
+        world = serving(retraining={"enabled": True, "jobTemplate": template} | ({"data": data} if data else {}))
+        world.say("retrain")
+        world.settle()
+        spec = world.jobs[0]["spec"]
+        assert spec.get("suspend", False) is suspended
+        assert bool(spec["template"]["spec"].get("volumes")) is suspended
+        names = {variable["name"] for variable in spec["template"]["spec"]["containers"][0]["env"]}
+        assert ("ANOMALY_PODS_FILE" in names) is suspended
+        assert {"ANOMALY_EVENT", "ANOMALY_TARGET_ALIAS", "ANOMALY_ACTIVE_VERSION"} <= names
 
 
 @pytest.mark.parametrize(

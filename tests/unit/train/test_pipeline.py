@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from anomaly_detector.train.errors import DataError
-from anomaly_detector.train.pipeline import ESTIMATORS, Recipe, build, fit, scores, threshold
+from anomaly_detector.train.pipeline import ESTIMATORS, Recipe, build, fit, scores, set_threshold, threshold
 
 FEATURES = ("cpu", "memory", "network")
 ROWS = np.random.default_rng(0).gamma(2.0, size=(500, 3)) + 0.1
@@ -14,6 +14,16 @@ def test_the_threshold_separates_what_the_model_calls_anomalous(estimator):
     anomalous = model.predict(ROWS) == -1
     assert ((scores(model, ROWS) > threshold(model)) == anomalous).mean() > 0.99
     assert anomalous.mean() == pytest.approx(0.15, abs=0.03)
+
+
+@pytest.mark.parametrize("estimator", ["IsolationForest", "LocalOutlierFactor", "EllipticEnvelope"])
+def test_the_threshold_can_be_set_on_the_new_rows_of_a_model_that_knows_older_ones_too(estimator):
+    new = ROWS[200:] + 3.0
+    model = fit(build(Recipe(estimator=estimator), FEATURES), np.vstack([ROWS[:200], new]))
+    set_threshold(model, new, 0.15)
+    anomalous = model.predict(new) == -1
+    assert anomalous.mean() == pytest.approx(0.15, abs=0.01)
+    assert ((scores(model, new) > threshold(model)) == anomalous).mean() > 0.99
 
 
 def test_the_same_seed_makes_the_same_model():

@@ -9,35 +9,56 @@ from anomaly_operator.domain.manifests.common import child
 from anomaly_operator.domain.manifests.pods import CREDENTIALS_DIR, TERMINATION_LOG, pod_security
 from anomaly_operator.domain.model import Observed, PodSettings
 from anomaly_operator.domain.records import DriftEpisode, Json, Retraining
+from anomaly_operator.domain.spec import Retraining as RetrainingSpec
 from anomaly_operator.domain.spec import Spec
 from anomaly_operator.domain.times import rfc3339
 
+PODS = "pods"
+"""`spec.retraining.data` for the rows that the pods keep."""
 PODS_DIR = "/etc/anomaly-pods"
 COMPONENT = "retraining"
 _KEEP_SECONDS = 86_400
 _RETRIES = 2
+_FINAL_EXIT_CODES = (2, 3)
+"""Of anomaly-train: unusable data or options; registered, but worse. Another try at once would end in the same way."""
+
+
+def reads_pods(spec: RetrainingSpec) -> bool:
+    """Return whether the Job trains on the rows that the pods keep: by default, with a template only if it says so."""
+    return spec.data == PODS or (spec.data is None and spec.job_template is None)
 
 
 def retraining_job(
-    observed: Observed, spec: Spec, settings: PodSettings, line: Retraining, drift: DriftEpisode | None
+    observed: Observed,
+    spec: Spec,
+    settings: PodSettings,
+    line: Retraining,
+    drift: DriftEpisode | None,
+    active_version: str,
 ) -> Json:
     """Return the Job: the user's template if there is one, else the detector image's `anomaly-train`.
 
     What asked for it is in the environment of every container: `ANOMALY_EVENT`, `ANOMALY_TRIGGER`,
-    `ANOMALY_TARGET_ALIAS`, `MLFLOW_TRACKING_URI`. Without `spec.retraining.data` a Secret of the Job's name is mounted
-    that opens the pods' windows.
+    `ANOMALY_TARGET_ALIAS`, `ANOMALY_ACTIVE_VERSION`, `MLFLOW_TRACKING_URI`. If it reads the pods' rows, a Secret of the
+    Job's name is mounted that opens their windows, and the Job is suspended until that is there.
     """
     event = json.dumps(_event(line, drift), separators=(",", ":"))
     template = spec.retraining.job_template
-    content: Json = copy.deepcopy(template["spec"]) if template else _default(spec, settings, line, event)
+    content: Json = (
+        copy.deepcopy(template["spec"]) if template else _default(spec, settings, line, event, active_version)
+    )
     content.setdefault("activeDeadlineSeconds", int(spec.retraining.deadline))
     content.setdefault("ttlSecondsAfterFinished", _KEEP_SECONDS)
     content.setdefault("backoffLimit", _RETRIES)
     pod = content["template"]
     labels = (pod.setdefault("metadata", {}) or {}).get("labels") or {}
     pod["metadata"]["labels"] = {**labels, **names.labels(observed.name, COMPONENT)}
+    environment = _environment(observed, spec, settings, line, event, active_version)
     for container in pod["spec"]["containers"]:
-        container["env"] = [*(container.get("env") or []), *_environment(observed, spec, settings, line, event)]
+        container["env"] = [*(container.get("env") or []), *environment]
+    if reads_pods(spec.retraining):
+        content["suspend"] = True
+        _mount_pods(pod["spec"], line.job)
     return child(
         observed,
         "batch/v1",
@@ -49,25 +70,34 @@ def retraining_job(
     )
 
 
+def _mount_pods(pod: Json, secret: str) -> None:
+    pod["volumes"] = [*(pod.get("volumes") or []), {"name": "anomaly-pods", "secret": {"secretName": secret}}]
+    mount = {"name": "anomaly-pods", "mountPath": PODS_DIR, "readOnly": True}
+    for container in pod["containers"]:
+        container["volumeMounts"] = [*(container.get("volumeMounts") or []), mount]
+
+
 def _event(line: Retraining, drift: DriftEpisode | None) -> Json:
     event: Json = {"id": line.job, "trigger": line.trigger, "reason": line.reason}
     if line.trigger == "Drift" and drift is not None:
         # The same for every try, so that a Job that failed late does not register a second version.
         event["id"] = f"{drift.revision}/{int(drift.since)}"
         event |= {"revision": drift.revision, "since": rfc3339(drift.since)}
+        event |= {"evidence": [{"metric": e.metric, "value": e.value, "limit": e.limit} for e in drift.evidence]}
         if drift.window_start is not None:
             event["breachStart"] = rfc3339(drift.window_start)
     return event
 
 
 def _environment(
-    observed: Observed, spec: Spec, settings: PodSettings, line: Retraining, event: str
+    observed: Observed, spec: Spec, settings: PodSettings, line: Retraining, event: str, active_version: str
 ) -> list[dict[str, str]]:
     values = {
         "ANOMALY_NAMESPACE": observed.namespace,
         "ANOMALY_MODEL": observed.name,
         "ANOMALY_REGISTERED_MODEL": spec.model.name,
         "ANOMALY_TARGET_ALIAS": _alias(spec) or "",
+        "ANOMALY_ACTIVE_VERSION": active_version,
         "ANOMALY_TRIGGER": line.trigger.lower(),
         "ANOMALY_EVENT": event,
         "ANOMALY_TERMINATION_LOG": TERMINATION_LOG,
@@ -75,26 +105,23 @@ def _environment(
     }
     if spec.model.credentials_secret_ref:
         values["ANOMALY_CREDENTIALS_DIR"] = CREDENTIALS_DIR
-    if spec.retraining.data is None:
+    if reads_pods(spec.retraining):
         values["ANOMALY_PODS_FILE"] = f"{PODS_DIR}/pods.json"
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def _default(spec: Spec, settings: PodSettings, line: Retraining, event: str) -> Json:
+def _default(spec: Spec, settings: PodSettings, line: Retraining, event: str, active_version: str) -> Json:
     pod_context, container_context = pod_security()
     volumes: list[Json] = [{"name": "tmp", "emptyDir": {}}]
     mounts: list[Json] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
     if spec.model.credentials_secret_ref:
         volumes.append({"name": "credentials", "secret": {"secretName": spec.model.credentials_secret_ref.name}})
         mounts.append({"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True})
-    if spec.retraining.data is None:
-        volumes.append({"name": "pods", "secret": {"secretName": line.job}})
-        mounts.append({"name": "pods", "mountPath": PODS_DIR, "readOnly": True})
     container: Json = {
         "name": "train",
         "image": spec.detector.image or settings.detector_image,
         "command": ["anomaly-train"],
-        "args": _arguments(spec, line, event),
+        "args": _arguments(spec, line, event, active_version),
         "volumeMounts": mounts,
         "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
         "securityContext": container_context,
@@ -110,16 +137,25 @@ def _default(spec: Spec, settings: PodSettings, line: Retraining, event: str) ->
     }
     if spec.detector.image_pull_secrets:
         pod["imagePullSecrets"] = list(spec.detector.image_pull_secrets)
-    return {"template": {"spec": pod}}
+    unusable = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(_FINAL_EXIT_CODES)}}
+    return {"template": {"spec": pod}, "podFailurePolicy": {"rules": [unusable]}}
 
 
-def _arguments(spec: Spec, line: Retraining, event: str) -> list[Any]:
-    alias = _alias(spec)
+def _arguments(spec: Spec, line: Retraining, event: str, active_version: str) -> list[Any]:
+    """Return the command's arguments: the new version must not be worse than the one that serves users.
+
+    Not than the alias's holder: that may be one that was rejected.
+    """
+    alias, target = _alias(spec), spec.gates.anomaly_rate.target
     return [
-        *("--data", spec.retraining.data or "pods"),
+        *("--data", spec.retraining.data or PODS),
         *("--model", spec.model.name),
-        *(("--alias", alias) if alias else ()),
+        *(("--alias", alias, "--compare-with", active_version) if alias else ()),
         *("--keep-reference", f"{spec.retraining.keep_reference:g}"),
+        *(("--contamination", f"{target:g}") if target else ()),
+        *("--window", str(spec.drift.window)),
+        *("--false-alarms-per-day", f"{spec.drift.false_alarms_per_day:g}"),
+        *(("--allow-pickle",) if spec.model.allow_pickle else ()),
         *("--trigger", line.trigger.lower()),
         *("--event", event),
         "--no-plots",
