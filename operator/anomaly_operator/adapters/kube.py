@@ -177,22 +177,34 @@ class Kube:
         )
 
     async def merge_patch(
-        self, kind: str, namespace: str | None, name: str, patch: Body, *, subresource: str | None = None
+        self,
+        kind: str,
+        namespace: str | None,
+        name: str,
+        patch: Body,
+        *,
+        subresource: str | None = None,
+        seconds: float = TIMEOUT,
     ) -> Body:
         """Apply a JSON merge patch (RFC 7396)."""
         path = RESOURCES[kind].path(namespace, name, subresource)
         query = {"fieldManager": FIELD_MANAGER}
-        return await self._request("PATCH", path, patch, query=query, media="application/merge-patch+json")
+        return await self._request(
+            "PATCH", path, patch, query=query, media="application/merge-patch+json", seconds=seconds
+        )
 
-    async def scale(self, kind: str, namespace: str, name: str, replicas: int) -> Body:
+    async def scale(self, kind: str, namespace: str, name: str, replicas: int, *, seconds: float = TIMEOUT) -> Body:
         """Set the replicas through the scale subresource."""
-        return await self.merge_patch(kind, namespace, name, {"spec": {"replicas": replicas}}, subresource="scale")
+        patch = {"spec": {"replicas": replicas}}
+        return await self.merge_patch(kind, namespace, name, patch, subresource="scale", seconds=seconds)
 
-    async def delete(self, kind: str, namespace: str | None, name: str, *, uid: str | None = None) -> None:
+    async def delete(
+        self, kind: str, namespace: str | None, name: str, *, uid: str | None = None, seconds: float = TIMEOUT
+    ) -> None:
         """Delete one object (that with `uid`, if given) and what it owns, in the background; gone already is fine."""
         body: Body = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid else {})
         try:
-            await self._request("DELETE", RESOURCES[kind].path(namespace, name), body)
+            await self._request("DELETE", RESOURCES[kind].path(namespace, name), body, seconds=seconds)
         except NotFoundError:
             return
 

@@ -38,6 +38,11 @@ class Metrics:
             ["outcome", "reason"],
             registry=self.registry,
         )
+        self.malformed = Counter(
+            prefix + "malformed_annotations",
+            "Values of annotations that could not be read and were ignored.",
+            registry=self.registry,
+        )
         self.switch_seconds = Histogram(
             prefix + "switch_seconds",
             "From the receipt of what caused a plan to the acknowledged write of the users' Service.",

@@ -155,6 +155,15 @@ async def test_never_do_two_lead_at_the_same_time(replica):
     assert all(a <= b for a, b in itertools.pairwise(spans))
 
 
+async def test_a_leader_of_which_a_part_died_gives_the_lease_back(replica, kube, namespace):
+    first = replica("first")
+    await first.led.wait()
+    await first.die()
+    await first.elector.release()
+    assert not first.elector.holds()
+    assert (await kube.get("Lease", namespace, NAME))["spec"]["holderIdentity"] == ""
+
+
 async def test_a_lease_is_made_where_there_is_none(kube, namespace, replica):
     with pytest.raises(NotFoundError):
         await kube.get("Lease", namespace, NAME)
