@@ -129,7 +129,8 @@ class Reporter:
         if now < self._not_before:
             await asyncio.sleep(self._not_before - now)
             return
-        timeout = max(0.01, min(POLL_SECONDS, self._next_heartbeat - now))
+        wait = self._not_again_before - now
+        timeout = max(0.01, min(POLL_SECONDS, self._next_heartbeat - now, wait if wait > 0 else POLL_SECONDS))
         try:
             await asyncio.wait_for(self._wake.wait(), timeout)
         except TimeoutError:

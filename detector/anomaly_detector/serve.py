@@ -156,8 +156,8 @@ async def _close_ports(pod: Pod, runners: list[web.AppRunner]) -> None:
         async with asyncio.timeout(IN_FLIGHT_GRACE_SECONDS):
             while pod.in_flight:  # noqa: ASYNC110 - requests need not know that somebody waits for them
                 await asyncio.sleep(IN_FLIGHT_POLL_SECONDS)
-    for runner in runners:
-        await runner.cleanup()
+    # Together: each may take SHUTDOWN_SECONDS, and the node kills the pod when its grace is over.
+    await asyncio.gather(*(runner.cleanup() for runner in runners))
 
 
 def _metrics_app(registry: CollectorRegistry) -> web.Application:

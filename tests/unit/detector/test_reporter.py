@@ -128,3 +128,20 @@ async def test_an_edge_is_reported_at_once_although_further_failures_are_told_ev
     await target.until(lambda written: len(written) == 3)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_failures_during_a_pause_are_told_when_it_ends_although_no_request_comes_any_more(monkeypatch):
+    monkeypatch.setattr(reporter, "POLL_SECONDS", 3600.0)
+    monkeypatch.setattr(reporter, "GROWTH", 2.0)
+    now, target = [verdict(failed=1, served=1)], Target()
+    one = reporter.Reporter(
+        target, build=lambda: REPORT_NOW, look=lambda: now[0], sources=lambda: ("user",), config=lambda: CONFIG
+    )
+    running = asyncio.create_task(one.run())
+    for failed in (2, 3, 4):
+        await target.until(lambda written, failed=failed: len(written) == failed - 1)
+        now[0] = verdict(failed=failed, served=failed)
+        one.wake()
+    await target.until(lambda written: len(written) == 4)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
