@@ -21,6 +21,7 @@ STEPS = (
     ("abort", "A bad version, caught before users see it"),
     ("rollback", "A version that goes bad after its promotion"),
     ("drift", "The world drifts"),
+    ("retrain", "A version for the new world, with no hand"),
 )
 
 
@@ -43,7 +44,7 @@ async def demo(*, keep: bool) -> int:
                 await story.stop()
             if problem:
                 view.say(await theatre.explain_failure())
-            report = summarise(scene, story.rollback)
+            report = summarise(scene, story.rollback, story.retraining)
     REPORT.write_text(json.dumps(report, indent=2) + "\n")  # noqa: ASYNC240 - everything else has ended
     view.summary(report)
     for complaint in filter(None, [problem, *story.complaints()]):

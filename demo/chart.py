@@ -27,4 +27,5 @@ def values(*, tracking_uri: str) -> dict[str, Any]:
         },
         "replicas": 1,
         "registry": {"trackingUri": tracking_uri},
+        "retraining": {"fromPods": True},
     }

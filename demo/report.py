@@ -5,7 +5,7 @@ from typing import Any
 from view import Scene
 
 
-def summarise(scene: Scene, rollback: dict[str, float]) -> dict[str, Any]:
+def summarise(scene: Scene, rollback: dict[str, float], retraining: dict[str, Any]) -> dict[str, Any]:
     """Return the report of a run as plain JSON."""
     tally = scene.tally
     explained = (tally.explained or {}).get("explanation") or {}
@@ -29,5 +29,6 @@ def summarise(scene: Scene, rollback: dict[str, float]) -> dict[str, Any]:
             for step in scene.steps
         ],
         "rollback": {name: round(value, 1) for name, value in rollback.items()},
+        "retraining": retraining,
         "explanation": explained.get("text", ""),
     }

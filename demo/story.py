@@ -5,7 +5,9 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import recording
 from stage import NAMESPACE, Stage
@@ -13,8 +15,11 @@ from traffic import Traffic, with_a_silent_network
 from view import Step, View
 
 MANIFEST = Path(__file__).parent / "anomalymodel.yaml"
-BATCH = 8
+BATCH = 16
 STEP_TIMEOUT = 90.0
+REPLICAS = 3
+CALM = 0.5
+"""Drift confidence up to which nothing is amiss (`spec.gates.drift.maxConfidence`)."""
 
 
 class DidNotHappenError(Exception):
@@ -38,6 +43,7 @@ class Story:
         self.sending: asyncio.Task[None] | None = None
         self.scene = view.scene
         self.rollback: dict[str, float] = {}
+        self.retraining: dict[str, Any] = {}
 
     async def tell(self) -> None:
         """Run every step in order. Raises DidNotHappenError at the first that does not end as told."""
@@ -47,6 +53,7 @@ class Story:
             "abort": self.abort,
             "rollback": self.roll_back,
             "drift": self.drift,
+            "retrain": self.retrain,
         }
         for step in self.scene.steps:
             await self._run(step, chapters[step.name])
@@ -116,7 +123,43 @@ class Story:
         if self._serving() != before:
             raise DidNotHappenError(f"drift: version {before} was replaced by {self._serving()}")
         step.version = before
+        self.retraining = {"driftAt": _now().isoformat(timespec="milliseconds")}
+        self.retraining["confidenceBefore"] = max(self._confidences(), default=None)
         return Ending("drifted", str(self.world.condition("Drifted")["message"]))
+
+    async def retrain(self, step: Step) -> Ending:
+        """Do nothing: a Job trains on the rows that the pods kept, and its version goes the way of every other."""
+        self.view.say("waiting until the operator starts a training Job")
+        await self.world.until(lambda: bool(self.world.retraining()))
+        self.view.say(f"the Job {self.world.retraining()['job']} trains on what users sent since the drift began")
+        await self.world.until(lambda: self.world.retraining()["outcome"] != "Running")
+        done = self.world.retraining()
+        if done["outcome"] != "Succeeded":
+            raise DidNotHappenError(f"retrain: {done['message']}")
+        step.version = done["version"]
+        self.view.say(f"version {step.version} is registered and has the alias; it must pass the gates as any other")
+        await self._active(step.version)
+        drift_at = datetime.fromisoformat(self.retraining["driftAt"])
+        self.retraining |= {
+            "jobSeconds": round(_seconds(done["startedAt"], done["endedAt"]), 1),
+            "version": step.version,
+            "promotedSecondsAfterDrift": round((_now() - drift_at).total_seconds(), 1),
+        }
+        self.view.say(f"version {step.version} serves; waiting for what its pods say of drift")
+        await self.world.until(self._drift_is_over)
+        self.retraining["confidenceAfter"] = max(self._confidences())
+        return Ending("promoted", f"{self._reason()}; drift confidence {self.retraining['confidenceAfter']:g}")
+
+    def _confidences(self) -> list[float]:
+        """Return what the pods that serve users say of users' rows; a pod that cannot tell yet is left out."""
+        reports = self.world.reports(self.world.status["active"]["color"])
+        said = [report["drift"]["confidence"] for report in reports if report["role"] == "active"]
+        return [confidence for confidence in said if confidence is not None]
+
+    def _drift_is_over(self) -> bool:
+        said = self._confidences()
+        cleared = self.world.condition("Drifted").get("status") == "False"
+        return cleared and len(said) == REPLICAS and max(said) <= CALM
 
     async def _release(self, step: Step) -> None:
         self.view.say(f"{step.title}: training")
@@ -164,3 +207,11 @@ class Story:
         said = [f"{tally.lost} requests lost: {dict(tally.lost_reasons)}"] if tally.lost else []
         said += [f"version {v}: {n} errors" for v, n in tally.errors.items() if v != trap]
         return said + [f"{n} requests answered {code}" for code, n in tally.rejected.items()]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _seconds(began: str, ended: str) -> float:
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()

@@ -1,6 +1,7 @@
 """What the demo sees of the cluster: the newest AnomalyModel, Service and pods, and when each changed."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -9,10 +10,11 @@ from typing import Any
 
 import aiohttp
 
-from anomaly_detector.report import DRIFT_CONFIDENCE, ERROR_RATE
+from anomaly_detector.report import DRIFT_CONFIDENCE, ERROR_RATE, REPORT
 from anomaly_devcluster.client import PODS, SERVICES, ApiError, Client, Resource
 
 AM = Resource("anomalymodel.dev/v1alpha1", "anomalymodels", "AnomalyModel")
+COLOR = "anomalymodel.dev/color"
 Object = dict[str, Any]
 
 
@@ -46,6 +48,11 @@ class World:
         conditions: list[Object] = self.status.get("conditions", [])
         return next((c for c in conditions if c["type"] == kind), {})
 
+    def retraining(self) -> Object:
+        """Return the newest retraining, empty if there was none."""
+        lines: list[Object] = self.status.get("retrainings", [])
+        return lines[0] if lines else {}
+
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until `holds()` is true; asked after each change."""
         async with self._changed:
@@ -55,11 +62,17 @@ class World:
         """Return color, version and drift confidence of each pod, for the view."""
         return {
             name: {
-                "color": pod["metadata"]["labels"].get("anomalymodel.dev/color"),
+                "color": pod["metadata"]["labels"].get(COLOR),
                 "drift": pod["metadata"].get("annotations", {}).get(DRIFT_CONFIDENCE),
             }
             for name, pod in self.pods.items()
         }
+
+    def reports(self, color: str) -> list[Object]:
+        """Return the newest reports of the pods of a color."""
+        bodies = [pod["metadata"] for pod in self.pods.values()]
+        texts = [body.get("annotations", {}).get(REPORT) for body in bodies if body["labels"].get(COLOR) == color]
+        return [json.loads(text) for text in texts if text]
 
     async def _take(self, resource: Resource, kind: str, body: Object) -> None:
         name = body["metadata"]["name"]
@@ -73,7 +86,7 @@ class World:
             self._changed.notify_all()
 
     def _take_service(self, body: Object) -> None:
-        color = body["spec"]["selector"].get("anomalymodel.dev/color")
+        color = body["spec"]["selector"].get(COLOR)
         if not self.switches or self.switches[-1][0] != color:
             self.switches.append((color, time.time()))
         self.service = body
