@@ -67,7 +67,7 @@ class StatusError(Exception):
     def as_object(self) -> Object:
         """Return the Status object."""
         status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
-        status |= {"message": self.message, "reason": self.reason}
+        status |= {"message": self.message} | ({"reason": self.reason} if self.reason else {})
         if self.details is not None:
             status["details"] = self.details
         return status | {"code": self.code}

@@ -130,7 +130,9 @@ class Subresources:
     def _evict(self, call: Call, entry: Entry) -> Answer:
         """Delete a pod unless a disruption budget forbids it."""
         labels = entry.body["metadata"].get("labels") or {}
-        counted = entry.body.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+        counted = entry.body.get("status", {}).get("phase") not in ("Pending", "Succeeded", "Failed") and (
+            "deletionTimestamp" not in entry.body["metadata"]
+        )
         for budget in self._store.entries(BUDGETS, call.namespace):
             if not counted or not matches_selector(budget.body["spec"].get("selector"), labels):
                 continue
@@ -179,6 +181,9 @@ class Subresources:
             owner = self._store.get(plural, (call.namespace, reference.get("name", "")))
             if owner is None:
                 raise not_found("", plural, reference.get("name", ""))
+            if plural == "pods" and owner.body["spec"].get("serviceAccountName") != call.name:
+                other = "to pod running with different serviceaccount name."
+                raise bad_request(f'cannot bind token for serviceaccount "{call.name}" {other}')
             uid = owner.body["metadata"]["uid"]
             if reference.get("uid") and reference["uid"] != uid:
                 raise conflict("", plural, reference["name"], "the UID in the bound object reference does not match")

@@ -23,7 +23,7 @@ from anomaly_devcluster.api.merge import json_patch, merge_patch, strategic_merg
 from anomaly_devcluster.api.objects import check_metadata, read_object
 from anomaly_devcluster.api.ownership import Managers
 from anomaly_devcluster.api.schema import apply_defaults
-from anomaly_devcluster.api.strategies import GENERATED, METADATA_WITH_STATUS, begin, complete
+from anomaly_devcluster.api.strategies import GENERATED, KEPT_BY_STATUS, METADATA_WITH_STATUS, begin, complete
 from anomaly_devcluster.api.validation import missing, validate
 from anomaly_devcluster.store import Entry, Store
 
@@ -105,7 +105,7 @@ class Writer:
         resource, metadata = call.resource, body["metadata"]
         _name(call, metadata)
         if metadata.pop("resourceVersion", None):
-            raise bad_request("resourceVersion should not be set on objects to be created")
+            raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
         for name in ("managedFields", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
             metadata.pop(name, None)
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
@@ -141,10 +141,7 @@ class Writer:
         _default(call, body)
         for admit in self.mutating:
             admit(call, "UPDATE", old, body)
-        if (
-            any(body.get(k) != old.get(k) for k in {*body, *old} - {"metadata", "status"})
-            and "generation" in old["metadata"]
-        ):
+        if "generation" in old["metadata"] and _is_new_generation(call, body, old):
             body["metadata"]["generation"] = old["metadata"]["generation"] + 1
         self._check(call, body, old)
         if managers:
@@ -246,6 +243,9 @@ def _restricted(call: Call, entry: Entry, body: Object) -> Object:
         if resource.custom or resource.qualified not in METADATA_WITH_STATUS:
             return body
         body["metadata"] = metadata
+        if name := KEPT_BY_STATUS.get(resource.qualified):
+            metadata.pop(name, None)
+            metadata |= {name: kept[name]} if name in kept else {}
     elif resource.has_status:
         body.pop("status", None)
         if "status" in entry.body:
@@ -267,6 +267,15 @@ def _restricted(call: Call, entry: Entry, body: Object) -> Object:
     if "managedFields" not in metadata and "managedFields" in kept:
         metadata["managedFields"] = kept["managedFields"]
     return body
+
+
+def _is_new_generation(call: Call, body: Object, old: Object) -> bool:
+    """Say whether anything but metadata and status changes; annotations of Deployments count: ReplicaSets get them."""
+    if call.resource.qualified == "deployments.apps" and not call.subresource:
+        before, now = (part["metadata"].get("annotations") or {} for part in (old, body))
+        if before != now:
+            return True
+    return any(body.get(k) != old.get(k) for k in {*body, *old} - {"metadata", "status"})
 
 
 def _default(call: Call, body: Object) -> None:

@@ -18,6 +18,7 @@ ASSETS = "KUBEBUILDER_ASSETS"
 SERVICE_RANGE = "10.96.0.0/16"
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 _START_SECONDS = 60
+_CLAIM_FINALIZERS = "StorageObjectInUseProtection"
 _OFF = (
     "endpoints-controller",
     "endpointslice-controller",
@@ -119,13 +120,18 @@ class RealControlPlane:
             f"--kubelet-client-key={pki / 'kubelet-client.key'}",
             "--kubelet-preferred-address-types=InternalIP",
             f"--service-account-issuer={_ISSUER}",
-            f"--service-account-key-file={pki / 'service-account.key'}",
+            f"--service-account-key-file={pki / 'service-account.crt'}",
             f"--service-account-signing-key-file={pki / 'service-account.key'}",
             f"--service-cluster-ip-range={SERVICE_RANGE}",
             "--authorization-mode=RBAC",
             "--endpoint-reconciler-type=none",
             "--allow-privileged=true",
+            f"--disable-admission-plugins={','.join(self._admission_off())}",
         ]
+
+    def _admission_off(self) -> list[str]:
+        """Return the plugins that would wait for a controller that does not run."""
+        return ["TaintNodesByCondition"] if self.has_controllers else ["TaintNodesByCondition", _CLAIM_FINALIZERS]
 
     def _manager_arguments(self) -> list[str]:
         pki, kubeconfig = self._folder / "pki", self._folder / "kubeconfig"

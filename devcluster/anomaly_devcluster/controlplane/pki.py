@@ -23,7 +23,7 @@ class Pki:
     """By which the API server asks the node for logs."""
     node: Pair
     service_account: Pair
-    """Signs service account tokens; its certificate is not used."""
+    """Signs service account tokens; they are verified by the key in its certificate."""
 
     @classmethod
     def create(cls, slot: int) -> Self:

@@ -137,7 +137,8 @@ def test_strict_validation_names_every_unknown_field(api, widgets, widget):
 def test_what_the_schema_forbids_is_refused_by_field(api, widgets, widget, spec, causes):
     answer = api("POST", widgets, widget(**spec))
     assert (answer.code, answer.reason) == (422, "Invalid")
-    assert {c for c in answer.causes if not c[0].startswith("<")} == causes
+    # A real server adds causes of no field, and of the path of the scale subresource.
+    assert {c for c in answer.causes if not c[0].startswith(("<", "."))} == causes
 
 
 def test_a_transition_rule_compares_with_what_was_there(api, widgets, widget):
@@ -160,7 +161,7 @@ def test_status_and_spec_are_written_through_their_own_paths(api, widgets, widge
 def test_an_invalid_status_is_refused(api, widgets, widget):
     api.must("POST", widgets, widget())
     answer = api("PATCH", f"{widgets}/w/status", {"status": {"conditions": [{"type": "Ready"}]}}, media=MERGE)
-    assert answer.causes == {("status.conditions[0].status", "FieldValueRequired")}
+    assert ("status.conditions[0].status", "FieldValueRequired") in answer.causes
 
 
 def test_scale_follows_the_declared_paths(api, widgets, widget):

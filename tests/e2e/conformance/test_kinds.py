@@ -115,9 +115,23 @@ def test_an_eviction_is_refused_while_a_budget_forbids_it(api, core, namespace):
     budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}, "spec": spec}
     api.must("POST", f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets", budget)
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": namespace}}
+    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    api.must("PATCH", f"{core}/pods/p/status", {"status": status}, media=MERGE)
     answer = api("POST", f"{core}/pods/p/eviction", eviction)
     assert answer.code == 429
+    assert answer.body["details"]["causes"][0]["reason"] == "DisruptionBudget"
     assert api("GET", f"{core}/pods/p").code == 200
+
+
+def test_a_pod_that_has_not_started_is_evicted_whatever_the_budget_says(api, core, namespace):
+    body = pod()
+    body["metadata"]["labels"] = {"app": "guarded"}
+    api.must("POST", f"{core}/pods", body)
+    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "guarded"}}}
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}, "spec": spec}
+    api.must("POST", f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets", budget)
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": namespace}}
+    assert api("POST", f"{core}/pods/p/eviction", eviction).code == 201
 
 
 def test_nothing_is_created_in_a_namespace_that_goes(api):

@@ -67,6 +67,16 @@ def test_generation_counts_changes_of_spec_alone(api, web):
     assert api.must("PATCH", web, {"spec": {"paused": True}}, media=MERGE)["metadata"]["generation"] == first + 1
 
 
+def test_an_annotation_of_a_deployment_counts_as_a_change_unless_it_comes_with_the_status(api, web):
+    first = api.must("GET", web)["metadata"]["generation"]
+    body = {"metadata": {"annotations": {"a": "b"}}}
+    assert api.must("PATCH", web, body, media=MERGE)["metadata"]["generation"] == first + 1
+    body = {"metadata": {"annotations": {"a": "c"}, "labels": {"a": "c"}}}
+    metadata = api.must("PATCH", f"{web}/status", body, media=MERGE)["metadata"]
+    assert (metadata["generation"], metadata["annotations"]["a"]) == (first + 1, "c")
+    assert "a" not in metadata.get("labels", {})
+
+
 def test_scale_reads_and_writes_replicas(api, web):
     assert api.must("GET", f"{web}/scale")["spec"] == {"replicas": 0} or api.must("GET", f"{web}/scale")["spec"] == {}
     scale = api.must("PATCH", f"{web}/scale", {"spec": {"replicas": 2}}, media=MERGE)
