@@ -23,17 +23,10 @@ from anomaly_operator.domain import (
 from anomaly_operator.domain.actions import Action, CreateRevision, SwitchTraffic, WriteStatus
 from anomaly_operator.domain.manifests.services import users_service
 from anomaly_operator.domain.model import Desired, Observed, Plan, Revision
+from anomaly_operator.domain.promotion import await_promotion, switch
 from anomaly_operator.domain.records import Decision, Status
 from anomaly_operator.domain.rollback import dead_end, roll_back
-from anomaly_operator.domain.rollout import (
-    analyse,
-    await_promotion,
-    deploy,
-    resolve,
-    smoke_test,
-    supersede,
-    switch,
-)
+from anomaly_operator.domain.rollout import analyse, deploy, resolve, smoke_test, supersede
 from anomaly_operator.domain.situation import Situation
 from anomaly_operator.domain.step import Step
 from anomaly_operator.domain.summary import status

@@ -1,4 +1,4 @@
-"""The way of a candidate: chosen, deployed, smoke-tested, analysed on shadow traffic, promoted.
+"""The way of a candidate: chosen, deployed, smoke-tested, analysed on shadow traffic; `promotion` ends it.
 
 Each stage says what it is at work on, or None when its facts hold and the next one may go on.
 """
@@ -6,12 +6,11 @@ Each stage says what it is at work on, or None when its facts hold and the next 
 from dataclasses import replace
 
 from anomaly_operator.domain import analysis, children, drift, history, quarantine, reasons, tracks
-from anomaly_operator.domain.actions import Replay, SwitchTraffic
+from anomaly_operator.domain.actions import Replay
 from anomaly_operator.domain.gates import failure
-from anomaly_operator.domain.manifests.services import users_service
 from anomaly_operator.domain.model import Pod, Revision
-from anomaly_operator.domain.records import Condition, Decision, Evidence, Placed, Status, TrackStatus, Trial, Who
-from anomaly_operator.domain.revisions import Obstacle, feature_change
+from anomaly_operator.domain.records import Condition, Evidence, Status, Trial, Who
+from anomaly_operator.domain.revisions import Obstacle
 from anomaly_operator.domain.situation import Situation, placed
 from anomaly_operator.domain.step import Step
 
@@ -28,7 +27,7 @@ def resolve(s: Situation) -> Step | None:
     if s.is_quarantined(wanted.name):
         return _rejected(s, wanted)
     if s.active is not None and wanted.name == s.active.revision:
-        return _serving(s)
+        return serving(s)
     return None
 
 
@@ -42,9 +41,9 @@ def deploy(s: Situation) -> Step | None:
     if refusal is not None:
         words = f"version {candidate.version} cannot be served: {refusal}"
         return _abort(s, reasons.MODEL_REFUSED, words)
-    if _past_deploy(s) or _every_pod_is_ready(s):
+    if _past_deploy(s) or every_pod_is_ready(s):
         return None if candidate.digest else _pinning(s)
-    return _not_ready(s, candidate.since)
+    return not_ready(s, candidate.since)
 
 
 def smoke_test(s: Situation) -> Step | None:
@@ -63,7 +62,7 @@ def smoke_test(s: Situation) -> Step | None:
         return _abort(s, failed.reason, f"smoke test: {failed.evidence.text}", (failed.evidence,))
     if pods and len(done) == len(pods):
         return None
-    step = _progress(s, "SmokeTest", reasons.SMOKE_TESTING, f"smoke-testing version {candidate.version}")
+    step = progress(s, "SmokeTest", reasons.SMOKE_TESTING, f"smoke-testing version {candidate.version}")
     errors = sorted({result.error for result in results if result.error})
     if errors and s.is_past(candidate.since + s.spec.progress_deadline_seconds):
         words = f"version {candidate.version} cannot be smoke-tested: {errors[0]}"
@@ -94,7 +93,7 @@ def analyse(s: Situation) -> Step | None:
     judged = analysis.judge(s)
     if judged.passed:
         return _remembering(s, replace(trial, passed_at=s.now, evidence=judged.evidence))
-    step = _progress(s, "Analyse", judged.reason, judged.message)
+    step = progress(s, "Analyse", judged.reason, judged.message)
     step = replace(step, phase="Paused" if judged.paused else "Progressing", actions=judged.actions)
     return step if judged.trouble is None else _never_ending(s, step, judged.trouble)
 
@@ -108,85 +107,6 @@ def _never_ending(s: Situation, step: Step, trouble: str) -> Step:
         return step
     words = f"{step.message}; that has not come about in {deadline} s: {trouble}"
     return replace(step, phase="Degraded", stalled=True, message=words)
-
-
-def await_promotion(s: Situation) -> Step | None:
-    """Wait for a person, a delay, or the end of a pause."""
-    candidate, trial = s.memory.candidate, s.memory.trial
-    if candidate is None or trial is None:
-        return None
-    version, spec = candidate.version, s.spec
-    if s.paused:
-        words = f"version {version} passed and waits: paused"
-        return replace(_progress(s, "AwaitPromotion", reasons.PAUSED, words), phase="Paused")
-    if s.active is None or trial.promoted_by is not None:
-        return None
-    by_hand = _needs_a_person(s, s.active, candidate, trial)
-    if by_hand is not None:
-        reason, why = by_hand
-        words = f"version {version} passed and waits for `kubectl anomaly promote {s.observed.name}`{why}"
-        return replace(_progress(s, "AwaitPromotion", reason, words), phase="Paused")
-    delay = spec.blue_green.auto_promotion_seconds
-    if not s.is_past((trial.passed_at or s.now) + delay):
-        words = f"version {version} passed and is promoted {delay} s later"
-        return _progress(s, "AwaitPromotion", reasons.AWAITING_PROMOTION, words)
-    return None
-
-
-def switch(s: Situation) -> Step | None:
-    """Give users the candidate, once it has the capacity: selector and decision in one write."""
-    candidate, trial = s.memory.candidate, s.memory.trial
-    if candidate is None or trial is None:
-        return None
-    revision = s.observed.revisions.get(candidate.revision)
-    if revision is None or s.observed.service is None or not _has_the_capacity(s):
-        return _not_ready(s, trial.passed_at or s.now, name="Switch", reason=reasons.WAITING_FOR_CAPACITY)
-    first = s.active is None
-    decision = Decision(
-        revision=candidate.revision,
-        to=placed(candidate.color, revision),
-        source=s.active,
-        outcome="Promoted",
-        reason=reasons.DEPLOYED if first else reasons.PROMOTED,
-        message=_why_promoted(candidate, trial, first=first),
-        evidence=trial.evidence,
-        who=trial.promoted_by or trial.who,
-        time=s.now,
-        started_at=candidate.since,
-        epoch=s.next_epoch(),
-    )
-    memory = history.complete(s.memory, decision, s.spec.revision_history_limit)
-    return replace(
-        _serving(s.remembering(memory)),
-        message=f"version {candidate.version} serves users",
-        traffic=SwitchTraffic(
-            manifest=users_service(s.observed, s.spec.service, decision),
-            resource_version=s.observed.service.resource_version,
-            rollback=False,
-        ),
-        decision=decision,
-    )
-
-
-def _needs_a_person(s: Situation, active: Placed, candidate: TrackStatus, trial: Trial) -> tuple[str, str] | None:
-    """Return (reason, words) why the candidate is not promoted by itself; None if it is."""
-    spec = s.spec
-    if not spec.blue_green.auto_promotion_enabled or (trial.retrained and not spec.retraining.auto_promotion):
-        return reasons.AWAITING_PROMOTION, ""
-    before, after = s.revision(active.revision), s.revision(candidate.revision)
-    change = feature_change(before, after) if before and after else None
-    if change is None:
-        return None
-    # No gate sees it: what users ask in the old way would count as their own error.
-    why = f": {change}, so requests made for version {active.version} may be refused or misread"
-    return reasons.SIGNATURE_CHANGED, why
-
-
-def _why_promoted(candidate: TrackStatus, trial: Trial, *, first: bool) -> str:
-    if trial.hastened:
-        by = (trial.promoted_by.claimed if trial.promoted_by else None) or "a command"
-        return f"version {candidate.version} was promoted by {by} before its analysis had come to an end"
-    return f"version {candidate.version} passed " + ("the smoke test" if first else "the analysis")
 
 
 def supersede(s: Situation) -> Status:
@@ -244,7 +164,8 @@ def _rejected(s: Situation, wanted: Revision) -> Step:
     )
 
 
-def _serving(s: Situation) -> Step:
+def serving(s: Situation) -> Step:
+    """Return the step of a model whose wanted revision serves users."""
     version = s.memory.active.version if s.memory.active else s.active.version if s.active else "?"
     paused = "; paused" if s.paused else ""
     return Step(
@@ -266,7 +187,7 @@ def _waits_for_its_turn(s: Situation) -> Step | None:
     if obstacle is not None:
         return _nothing_known(s, replace(obstacle, message=f"version {version} waits: {obstacle.message}"))
     if s.paused:
-        return replace(_progress(s, "Resolve", reasons.PAUSED, f"version {version} waits: paused"), phase="Paused")
+        return replace(progress(s, "Resolve", reasons.PAUSED, f"version {version} waits: paused"), phase="Paused")
     return _waits_for_the_active(s, version)
 
 
@@ -274,7 +195,7 @@ def _waits_for_the_active(s: Situation, version: str) -> Step | None:
     """Say what the active revision, or its drift, still needs the other color for."""
     if drift.needs_control(s.memory):
         words = f"version {version} waits until it is known whether the drift is the active revision's fault"
-        return _progress(s, "Resolve", reasons.COMPARING, words)
+        return progress(s, "Resolve", reasons.COMPARING, words)
     if s.active is None or not s.ready(s.active.color, s.active.revision):
         return None
     since = s.memory.active.since if s.memory.active else s.now
@@ -282,7 +203,7 @@ def _waits_for_the_active(s: Situation, version: str) -> Step | None:
     if guarded and not tracks.loser_is_draining(s):
         return None
     words = f"version {version} waits until version {s.active.version} has been guarded for a while"
-    return _progress(s, "Resolve", reasons.WAITING_FOR_GUARD, words)
+    return progress(s, "Resolve", reasons.WAITING_FOR_GUARD, words)
 
 
 def _chosen(s: Situation) -> Step:
@@ -296,7 +217,7 @@ def _chosen(s: Situation) -> Step:
         trial=Trial(revision=wanted.name, who=Who(source="alias" if moved else "spec"), retrained=wanted.retrained),
         standby=None,
     )
-    return _not_ready(s.remembering(memory), s.now)
+    return not_ready(s.remembering(memory), s.now)
 
 
 def _abort(s: Situation, reason: str, words: str, evidence: tuple[Evidence, ...] = ()) -> Step:
@@ -313,11 +234,11 @@ def _abort(s: Situation, reason: str, words: str, evidence: tuple[Evidence, ...]
     )
 
 
-def _not_ready(s: Situation, since: float, *, name: str = "Deploy", reason: str = reasons.DEPLOYING) -> Step:
+def not_ready(s: Situation, since: float, *, name: str = "Deploy", reason: str = reasons.DEPLOYING) -> Step:
     """Wait for the candidate's pods; after the deadline say what ails them, and go on waiting: nobody is to blame."""
     candidate = s.memory.candidate
     version = candidate.version if candidate else "?"
-    step = _progress(s, name, reason, f"version {version} waits for {tracks.candidate_size(s)} ready pods")
+    step = progress(s, name, reason, f"version {version} waits for {tracks.candidate_size(s)} ready pods")
     if not s.is_past(since + s.spec.progress_deadline_seconds) or candidate is None:
         return step
     troubles = sorted({pod.trouble for pod in s.pods(candidate.color, candidate.revision) if pod.trouble})
@@ -329,7 +250,7 @@ def _not_ready(s: Situation, since: float, *, name: str = "Deploy", reason: str 
 
 def _pinning(s: Situation) -> Step:
     words = "waits for the digest that the first pod computes"
-    return _progress(s, "Deploy", reasons.DEPLOYING, words)
+    return progress(s, "Deploy", reasons.DEPLOYING, words)
 
 
 def _past_deploy(s: Situation) -> bool:
@@ -337,7 +258,8 @@ def _past_deploy(s: Situation) -> bool:
     return trial is not None and trial.smoke_tested_at is not None
 
 
-def _every_pod_is_ready(s: Situation) -> bool:
+def every_pod_is_ready(s: Situation) -> bool:
+    """Return whether the candidate stands on its color with as many ready pods as it shall have now."""
     candidate = s.memory.candidate
     if candidate is None:
         return False
@@ -347,17 +269,6 @@ def _every_pod_is_ready(s: Situation) -> bool:
     return deployment is not None and deployment.revision == candidate.revision and ready >= size
 
 
-def _has_the_capacity(s: Situation) -> bool:
-    """Return whether the candidate alone stands on its color, with as many ready pods as it relieves, or more."""
-    candidate = s.memory.candidate
-    if candidate is None or not _every_pod_is_ready(s):
-        return False
-    strangers = [p for p in s.track(candidate.color).pods if p.revision != candidate.revision and not p.terminating]
-    relieved = [p for p in s.track(s.active.color).pods if p.ready and not p.terminating] if s.active else []
-    ready = len(s.ready(candidate.color, candidate.revision))
-    return not strangers and ready >= max(len(relieved), s.full_size)
-
-
 def _needs_smoke_test(s: Situation, pod: Pod) -> bool:
     result = s.observed.smoke_tests.get(pod.uid)
     if result is None:
@@ -365,7 +276,8 @@ def _needs_smoke_test(s: Situation, pod: Pod) -> bool:
     return result.done and result.error is not None and s.is_past(result.at + SMOKE_RETRY_SECONDS)
 
 
-def _progress(s: Situation, name: str, reason: str, message: str) -> Step:
+def progress(s: Situation, name: str, reason: str, message: str) -> Step:
+    """Return a step that is under way."""
     return Step(name=name, phase="Progressing", reason=reason, message=message, memory=s.memory)
 
 
