@@ -189,8 +189,7 @@ def _failed_for_good(job: Object, pods: list[Object]) -> str | None:
 def _matches(wanted: Object | None, container: str, code: int) -> bool:
     if wanted is None or wanted.get("containerName") not in (None, container):
         return False
-    listed: bool = code in wanted["values"]
-    return listed == (wanted["operator"] == "In")
+    return bool((code in wanted["values"]) == (wanted["operator"] == "In"))
 
 
 def _backoff_left(pods: list[Object], now: float) -> float:
