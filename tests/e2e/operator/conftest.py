@@ -94,12 +94,18 @@ class OperatorProcess:
 
 
 @pytest.fixture(scope="module")
-def start_operator(defined, mlflow_server, tmp_path_factory):
+def chart_values():
+    """Values of the chart that a module wants otherwise."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def start_operator(defined, mlflow_server, tmp_path_factory, chart_values):
     """Return a function that starts a replica with the rights that the chart gives it, and no others."""
     folder = tmp_path_factory.mktemp("operator")
     defined.load_image(IMAGE, [str(BIN / "anomaly-detector"), "--bind", "$(POD_IP)"])
     defined.kubectl("create", "namespace", SYSTEM, check=False)
-    objects = [o for o in rendered({"replicas": 0}) if o["kind"] != "CustomResourceDefinition"]
+    objects = [o for o in rendered({"replicas": 0} | chart_values) if o["kind"] != "CustomResourceDefinition"]
     defined.kubectl("apply", "-f", "-", stdin=objects)
     key = folder / "key.pem"
     private = Ed25519PrivateKey.generate()

@@ -1,0 +1,243 @@
+"""From drift to a promoted version with no human step: registry, cluster, detectors, Jobs and traffic all real."""
+
+import json
+import subprocess
+import threading
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from tests.e2e.operator.conftest import BIN, IMAGE, faults, model
+
+pytestmark = pytest.mark.e2e
+
+WINDOW = 100
+LOGIN = {"MLFLOW_TRACKING_USERNAME": "someone", "MLFLOW_TRACKING_PASSWORD": "of-the-model-77c0"}
+
+
+class Users:
+    """Users who ask all the time; `shifted` is the world after it moved."""
+
+    def __init__(self, url):
+        self.url, self.shifted, self.failures = url, False, []
+        self._rng = np.random.default_rng(1)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self._thread.join()
+
+    def _ask(self):
+        while not self._ended.wait(0.03):
+            rows = sample(self._rng, 16, shifted=self.shifted)
+            body = json.dumps({"rows": rows.tolist()}).encode()
+            request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+            try:
+                urllib.request.urlopen(request, timeout=10).read()
+            except OSError as error:
+                self.failures.append(repr(error))
+
+
+def sample(rng, count, *, shifted=False):
+    rows = rng.gamma(3.0, size=(count, 3)) + 0.1
+    return rows * [1.0, 2.5, 1.0] + [0.0, 5.0, 0.0] if shifted else rows
+
+
+@pytest.fixture(scope="module")
+def chart_values():
+    return {"retraining": {"fromPods": True}}
+
+
+@pytest.fixture(scope="module")
+def replicas(start_operator):
+    """Return a function that returns a replica that leads: the newest, or a fresh one once that is dead."""
+    started = []
+
+    def leading():
+        if not started or not started[-1].running:
+            started.append(start_operator(f"retraining-{len(started)}"))
+            started[-1].wait_for("leader")
+        return started[-1]
+
+    return leading
+
+
+@pytest.fixture
+def registered(mlflow_server, tmp_path, model_name):
+    """Return a registered model whose first version has the alias `champion`."""
+    data = tmp_path / "rows.csv"
+    rows = sample(np.random.default_rng(0), 4000)
+    np.savetxt(data, rows, delimiter=",", header="cpu_percent,memory_percent,network_mbps", comments="")
+    command = [BIN / "anomaly-train", "--data", data, "--tracking-uri", mlflow_server.uri, "--no-plots"]
+    options = ["--model", model_name, "--alias", "champion", "--window", str(WINDOW)]
+    subprocess.run([*command, *options], check=True, capture_output=True, timeout=120)
+    return model_name
+
+
+@pytest.fixture
+def retrained(replicas, defined, namespace, registered):
+    """Return a function that brings up a model with these retraining settings."""
+    replicas()
+
+    def make(**retraining):
+        secret = {"metadata": {"name": "login", "namespace": namespace}, "stringData": LOGIN}
+        made = model(namespace, "champion", drift={"window": WINDOW}, retraining={"enabled": True} | retraining)
+        made["spec"]["model"] |= {"name": registered, "credentialsSecretRef": {"name": "login"}}
+        made["spec"]["detector"]["replicas"] = 1
+        made["spec"]["blueGreen"]["prePromotionAnalysis"] |= {"duration": "3s", "smokeTest": {"rows": 512}}
+        made["spec"]["gates"]["anomalyRate"] = {"target": 0.15}
+        defined.kubectl("apply", "-f", "-", stdin=[{"apiVersion": "v1", "kind": "Secret"} | secret, made])
+        wait(defined, namespace, "condition=Ready")
+
+    return make
+
+
+def wait(cluster, namespace, condition, seconds=120):
+    cluster.kubectl("wait", "am/cpu", "-n", namespace, f"--for={condition}", f"--timeout={seconds}s")
+
+
+def eventually(holds, seconds=120):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "what was awaited did not happen"
+        time.sleep(0.1)
+
+
+def outcomes(cluster, namespace):
+    lines = get(cluster, namespace, "am", "cpu")["status"].get("retrainings", [])
+    return [line["outcome"] for line in lines]
+
+
+def get(cluster, namespace, *what):
+    return json.loads(cluster.kubectl("get", *what, "-n", namespace, "-o", "json"))
+
+
+def anomaly(cluster, namespace, *words):
+    command = [BIN / "kubectl-anomaly", *words, "cpu", "-n", namespace, "--kubeconfig", cluster.kubeconfig]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def drift_by_hand(cluster, namespace):
+    pods = "-l", "anomalymodel.dev/model=cpu,anomalymodel.dev/color=blue"
+    cluster.kubectl("annotate", "pods", "-n", namespace, *pods, "anomalymodel.dev/drift-confidence=1.0", "--overwrite")
+
+
+def test_drift_ends_in_a_retrained_version_that_serves_users_with_no_human_step(
+    retrained, defined, namespace, registered, mlflow_server
+):
+    from mlflow import MlflowClient  # noqa: PLC0415 - takes seconds
+
+    retrained(minDriftDuration="3s", cooldown="1s", deadline="3m")
+    service = get(defined, namespace, "svc", "cpu")["spec"]
+    with Users(f"http://{service['clusterIP']}:{service['ports'][0]['port']}/predict") as users:
+        seen = "jsonpath={.metadata.annotations.anomalymodel\\.dev/drift-confidence}"
+        pods = "pods", "-l", "anomalymodel.dev/model=cpu", "-n", namespace
+        defined.kubectl("wait", *pods, f"--for={seen}", "--timeout=60s")
+        wait(defined, namespace, "condition=Drifted=False")
+        users.shifted = True
+        wait(defined, namespace, "condition=Drifted")
+        assert get(defined, namespace, "am", "cpu")["status"]["active"]["version"] == "1"
+
+        wait(defined, namespace, "jsonpath={.status.active.version}=2", 240)
+        wait(defined, namespace, "condition=Drifted=False")
+        wait(defined, namespace, "condition=Ready")
+        # The new version knows the new world: its pods judge users' rows and see no drift.
+        calm = "jsonpath={.status.lastReport.driftVerdict}=ok"
+        wait(defined, namespace, calm)
+    assert users.failures == []
+
+    found = get(defined, namespace, "am", "cpu")["status"]
+    assert found["phase"] == "Healthy"
+    (line,) = found["retrainings"]
+    assert (line["trigger"], line["outcome"], line["version"]) == ("Drift", "Succeeded", "2")
+    assert "drift confidence" in line["reason"]
+    assert line["startedAt"] < line["endedAt"]
+    assert [entry["outcome"] for entry in found["history"]] == ["Promoted", "Promoted"]
+    assert "anomalyRate" in {evidence["metric"] for evidence in found["history"][0]["evidence"]}
+
+    client = MlflowClient(mlflow_server.uri)
+    versions = client.search_model_versions(f"name='{registered}'")
+    assert {version.version for version in versions} == {"1", "2"}, "one drift, one version"
+    version = client.get_model_version_by_alias(registered, "champion")
+    assert (version.version, version.run_id) == ("2", line["runId"])
+    tags = {name.removeprefix("anomalymodel.dev/"): value for name, value in version.tags.items()}
+    assert (tags["trigger"], tags["parent-version"]) == ("drift", "1")
+    event = json.loads(tags["event"])
+    assert (event["id"], event["evidence"][0]["metric"]) == (tags["event-id"], "drift")
+    assert {"breachStart", "reason", "revision"} <= set(event)
+    assert client.get_run(version.run_id).data.tags["anomalymodel.dev/event-id"] == tags["event-id"]
+
+
+def test_a_failed_job_changes_nothing_else_and_is_tried_again_within_the_daily_budget(retrained, defined, namespace):
+    failing = 'echo "the data are gone" > "$ANOMALY_TERMINATION_LOG"; exit 2'
+    container = {"name": "train", "image": IMAGE, "command": ["sh", "-c", failing]}
+    pod = {"restartPolicy": "Never", "containers": [container | {"terminationMessagePath": "/dev/termination-log"}]}
+    retrained(
+        minDriftDuration="0s",
+        cooldown="1s",
+        maxPerDay=2,
+        jobTemplate={"spec": {"backoffLimit": 0, "template": {"spec": pod}}},
+    )
+    before = [child["spec"] for child in get(defined, namespace, "deployments,services")["items"]]
+
+    drift_by_hand(defined, namespace)
+    wait(defined, namespace, "condition=Drifted")
+    eventually(lambda: outcomes(defined, namespace) == ["Failed", "Failed"])
+    anomaly(defined, namespace, "resume")  # answered after another look at everything
+
+    found = get(defined, namespace, "am", "cpu")["status"]
+    assert [line["message"] for line in found["retrainings"]] == ["the data are gone"] * 2
+    assert len({line["job"] for line in found["retrainings"]}) == 2
+    assert len(get(defined, namespace, "jobs")["items"]) == 2
+    assert [child["spec"] for child in get(defined, namespace, "deployments,services")["items"]] == before
+    assert (found["active"]["version"], "candidate" in found) == ("1", False)
+
+
+@pytest.mark.switchboard
+def test_an_operator_killed_between_the_job_and_its_secret_leaves_no_job_that_hangs(
+    replicas, retrained, defined, namespace
+):
+    retrained()
+    refused = ("--resource", "secrets", "--verb", "create", "--namespace", namespace, "--code", "503")
+    with faults(defined, "fail", *refused):
+        anomaly(defined, namespace, "retrain")
+        eventually(lambda: outcomes(defined, namespace) == ["Running"])
+        name = get(defined, namespace, "am", "cpu")["status"]["retrainings"][0]["job"]
+        defined.kubectl("wait", f"job/{name}", "-n", namespace, "--for=create", "--timeout=20s")
+        replicas().kill()
+    job = get(defined, namespace, "job", name)
+    assert (job["spec"]["suspend"], job.get("status", {}).get("active", 0)) == (True, 0)
+
+    replicas()
+
+    defined.kubectl("wait", f"job/{name}", "-n", namespace, "--for=jsonpath={.spec.suspend}=false", "--timeout=60s")
+    secret = get(defined, namespace, "secret", name)
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+    # Nobody has asked yet, so there is nothing to train on, and it says so.
+    eventually(lambda: outcomes(defined, namespace) == ["Failed"])
+    line = get(defined, namespace, "am", "cpu")["status"]["retrainings"][0]
+    assert "expected at least 50" in line["message"]
+
+
+def test_only_the_training_pod_sees_the_registry_s_credentials_and_it_has_no_token_of_the_cluster(
+    retrained, defined, namespace
+):
+    retrained()
+    anomaly(defined, namespace, "retrain")
+    eventually(lambda: outcomes(defined, namespace) == ["Failed"])
+
+    pods = get(defined, namespace, "pods", "-l", "app.kubernetes.io/component=retraining")["items"]
+    containers = [pod["spec"]["containers"][0] for pod in pods]
+    assert len(pods) == 1, "what another try would repeat is not tried again at once"
+    assert {"credentials", "anomaly-pods", "tmp"} == {m["name"] for c in containers for m in c["volumeMounts"]}
+    assert {pod["spec"].get("automountServiceAccountToken") for pod in pods} == {False}
+    detectors = get(defined, namespace, "pods", "-l", "anomalymodel.dev/color=blue")["items"]
+    serving = [c for pod in detectors for c in pod["spec"]["containers"]]
+    assert serving
+    assert [c for c in serving if "credentials" in {mount["name"] for mount in c["volumeMounts"]}] == []
