@@ -199,3 +199,43 @@ def test_deletion_takes_everything_along(defined, namespace, versions, alias):
     defined.kubectl("delete", "am", "cpu", "-n", namespace, "--timeout=20s")
     for child in ("svc/cpu", "deployment/cpu-blue", "configmap/cpu-anomaly-detector", "svc/cpu-preview"):
         defined.kubectl("wait", "--for=delete", child, "-n", namespace, "--timeout=30s")
+
+
+@pytest.mark.usefixtures("replica")
+def test_an_alias_moved_twice_at_once_leads_to_its_last_version_and_to_no_other(
+    defined, namespace, versions, alias, promoted
+):
+    promoted()
+    wait(defined, namespace, "condition=Ready")
+    alias[1](versions[0])
+    alias[1](versions[1])
+    alias[1](versions[0])
+    wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[0]}")
+    wait(defined, namespace, "condition=Ready")
+    found = status(defined, namespace)
+    assert [entry["version"] for entry in found["history"]] == [versions[0], versions[1], versions[0]]
+    assert "quarantine" not in found
+
+
+@pytest.mark.usefixtures("replica")
+def test_whoever_sizes_the_active_color_in_mid_rollout_sizes_the_next_one(defined, namespace, versions, alias):
+    name, move = alias
+    move(versions[0])
+    sizes = {"minReplicas": 1, "maxReplicas": 4}
+    body = model(namespace, name, autoscaling=sizes)
+    body["spec"]["blueGreen"]["autoPromotionEnabled"] = False
+    defined.kubectl("apply", "-f", "-", stdin=[body])
+    wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[0]}")
+    move(versions[1])
+    wait(defined, namespace, "jsonpath={.status.step}=AwaitPromotion")
+    defined.kubectl("scale", "deploy/cpu-blue", "-n", namespace, "--replicas=3")
+    sized = "jsonpath={.spec.replicas}=3"
+    defined.kubectl("wait", "deploy/cpu-green", "-n", namespace, f"--for={sized}", "--timeout=30s")
+    body["spec"]["blueGreen"]["autoPromotionEnabled"] = True
+    defined.kubectl("apply", "-f", "-", stdin=[body])
+    wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[1]}")
+    labels = "anomalymodel.dev/model=cpu,anomalymodel.dev/color=green"
+    pods = json.loads(defined.kubectl("get", "pods", "-n", namespace, "-l", labels, "-o", "json"))["items"]
+    assert len(pods) == 3
+    target = "jsonpath={.spec.scaleTargetRef.name}=cpu-green"
+    defined.kubectl("wait", "hpa/cpu-anomaly-detector", "-n", namespace, f"--for={target}", "--timeout=30s")
