@@ -53,6 +53,14 @@ class Cluster:
             raise RuntimeError(f"devcluster {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done
 
+    def address(self, namespace: str, service: str) -> tuple[str, int]:
+        """Return host and port where a Service is reached on this machine; raises RuntimeError if it is nowhere."""
+        for line in self.command("status").stdout.splitlines():
+            if line.split()[:2] == ["service", f"{namespace}/{service}"]:
+                host, _, port = line.split()[3].strip(",").partition(":")
+                return host, int(port)
+        raise RuntimeError(f"`devcluster status` does not list Service {namespace}/{service}")
+
     def load_image(self, name: str, command: Sequence[str]) -> None:
         """Let an image's name stand for a command."""
         from anomaly_devcluster.node.images import ImageTable  # noqa: PLC0415 - keeps the import of this module light

@@ -53,17 +53,18 @@ class RealControlPlane:
         return has_controller_manager(self._assets)
 
     async def start(self) -> None:
-        """Start everything and write the kubeconfig once the API is ready.
+        """Start everything, write the kubeconfig once the API is ready, and return once pods can be created.
 
         Raises UsageError with the end of the log of a process that ended, or that is not ready in a minute.
         """
         self._pki.write(self._folder / "pki")
         self._start("etcd", self._etcd_arguments())
         self._start("kube-apiserver", self._apiserver_arguments())
-        await self._wait_ready()
+        await self._wait_for("/readyz")
         write_private(self._folder / "kubeconfig", self._pki.kubeconfig(self.server, self._name))
         if self.has_controllers:
             self._start("kube-controller-manager", self._manager_arguments())
+        await self._wait_for("/api/v1/namespaces/default/serviceaccounts/default")
 
     async def wait(self) -> None:
         """Return when one of the processes has ended; raises UsageError that says which."""
@@ -147,7 +148,7 @@ class RealControlPlane:
             "--secure-port=0",
         ]
 
-    async def _wait_ready(self) -> None:
+    async def _wait_for(self, path: str) -> None:
         context = ssl.create_default_context(cadata=self._pki.authority.certificate)
         context.load_cert_chain(self._folder / "pki" / "admin.crt", self._folder / "pki" / "admin.key")
         connector = aiohttp.TCPConnector(ssl=context)
@@ -158,13 +159,13 @@ class RealControlPlane:
                         if not process.running:
                             raise UsageError(f"{name} did not start; the end of its log:\n{self._log_end(name)}")
                     with contextlib.suppress(aiohttp.ClientError):
-                        async with session.get(f"{self.server}/readyz") as response:
+                        async with session.get(f"{self.server}{path}") as response:
                             if response.ok:
                                 return
                     await asyncio.sleep(0.1)
         except TimeoutError:
             end = self._log_end("kube-apiserver")
-            message = f"kube-apiserver was not ready in {_START_SECONDS} s; the end of its log:\n{end}"
+            message = f"kube-apiserver did not answer {path} in {_START_SECONDS} s; the end of its log:\n{end}"
             raise UsageError(message) from None
 
 

@@ -87,8 +87,7 @@ def operator_log(release):
 
 
 def test_users_are_served_by_what_the_operator_made(release, served):
-    service = call(release.admin(), "GET", "/api/v1/namespaces/demo/services/cpu-watch")
-    url = f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}/predict"
+    url = "http://{}:{}/predict".format(*release.cluster.address("demo", "cpu-watch"))
     body = json.dumps({"rows": [[99.0, 5.0, 90.0]]}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
 
@@ -101,8 +100,7 @@ def test_users_are_served_by_what_the_operator_made(release, served):
 
 @pytest.mark.usefixtures("served")
 def test_a_row_is_explained_from_the_shell(release):
-    service = call(release.admin(), "GET", "/api/v1/namespaces/demo/services/cpu-watch")
-    url = f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
+    url = "http://{}:{}".format(*release.cluster.address("demo", "cpu-watch"))
     where = ["-n", "demo", "--kubeconfig", release.cluster.kubeconfig, "--url", url]
     command = [BIN / "kubectl-anomaly", "explain", "cpu-watch", *where, "--row", "[99, 5, 90]"]
 

@@ -54,7 +54,8 @@ def test_initial_events_end_with_a_bookmark_that_says_so(api, maps):
     api.must("POST", maps, config_map("there"))
     query = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
     events = api.watch(maps, fieldSelector="metadata.name=there", **query)
-    assert told(events) == ["ADDED", "BOOKMARK"]
+    assert told(events)[:2] == ["ADDED", "BOOKMARK"]
+    assert set(told(events)[2:]) <= {"BOOKMARK"}  # a server may send one more before the time is over
     assert events[1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
 
 

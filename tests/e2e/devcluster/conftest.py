@@ -49,11 +49,7 @@ class World:
 
     def address(self, service):
         """Return host and port where a Service is reached on this machine."""
-        for line in self.cluster.command("status").stdout.splitlines():
-            if line.split()[:2] == ["service", f"{self.namespace}/{service}"]:
-                host, _, port = line.split()[3].partition(":")
-                return host, int(port)
-        pytest.fail(f"`devcluster status` does not list Service {service}")
+        return self.cluster.address(self.namespace, service)
 
     def ask(self, pod, path="/", *, post=False):
         """Send a request to a pod itself."""
