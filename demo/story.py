@@ -17,7 +17,8 @@ from view import Step, View
 MANIFEST = Path(__file__).parent / "anomalymodel.yaml"
 BATCH = 16
 STEP_TIMEOUT = 90.0
-REPLICAS = 3
+QUORUM = 2
+"""Pods of three that must agree (`spec.gates.quorum.drift`)."""
 CALM = 0.5
 """Drift confidence up to which nothing is amiss (`spec.gates.drift.maxConfidence`)."""
 
@@ -124,7 +125,7 @@ class Story:
             raise DidNotHappenError(f"drift: version {before} was replaced by {self._serving()}")
         step.version = before
         self.retraining = {"driftAt": _now().isoformat(timespec="milliseconds")}
-        self.retraining["confidenceBefore"] = max(self._confidences(), default=None)
+        self.retraining["confidenceBefore"] = self._confidence()
         return Ending("drifted", str(self.world.condition("Drifted")["message"]))
 
     async def retrain(self, step: Step) -> Ending:
@@ -147,19 +148,21 @@ class Story:
         }
         self.view.say(f"version {step.version} serves; waiting for what its pods say of drift")
         await self.world.until(self._drift_is_over)
-        self.retraining["confidenceAfter"] = max(self._confidences())
+        self.retraining["confidenceAfter"] = self._confidence()
         return Ending("promoted", f"{self._reason()}; drift confidence {self.retraining['confidenceAfter']:g}")
 
-    def _confidences(self) -> list[float]:
-        """Return what the pods that serve users say of users' rows; a pod that cannot tell yet is left out."""
-        reports = self.world.reports(self.world.status["active"]["color"])
+    def _confidence(self) -> float | None:
+        """Return the drift confidence that a quorum of the pods that serve users reach; None while too few can tell."""
+        active = self.world.status["active"]
+        reports = self.world.reports(active["color"], active["version"])
         said = [report["drift"]["confidence"] for report in reports if report["role"] == "active"]
-        return [confidence for confidence in said if confidence is not None]
+        known = sorted((confidence for confidence in said if confidence is not None), reverse=True)
+        return float(known[QUORUM - 1]) if len(known) >= QUORUM else None
 
     def _drift_is_over(self) -> bool:
-        said = self._confidences()
+        confidence = self._confidence()
         cleared = self.world.condition("Drifted").get("status") == "False"
-        return cleared and len(said) == REPLICAS and max(said) <= CALM
+        return cleared and confidence is not None and confidence <= CALM
 
     async def _release(self, step: Step) -> None:
         self.view.say(f"{step.title}: training")

@@ -15,6 +15,7 @@ from anomaly_devcluster.client import PODS, SERVICES, ApiError, Client, Resource
 
 AM = Resource("anomalymodel.dev/v1alpha1", "anomalymodels", "AnomalyModel")
 COLOR = "anomalymodel.dev/color"
+VERSION = "anomalymodel.dev/version"
 Object = dict[str, Any]
 
 
@@ -68,10 +69,11 @@ class World:
             for name, pod in self.pods.items()
         }
 
-    def reports(self, color: str) -> list[Object]:
-        """Return the newest reports of the pods of a color."""
+    def reports(self, color: str, version: str) -> list[Object]:
+        """Return the newest reports of the pods of a color and version."""
         bodies = [pod["metadata"] for pod in self.pods.values()]
-        texts = [body.get("annotations", {}).get(REPORT) for body in bodies if body["labels"].get(COLOR) == color]
+        wanted = {COLOR: color, VERSION: version}.items()
+        texts = [body.get("annotations", {}).get(REPORT) for body in bodies if wanted <= body["labels"].items()]
         return [json.loads(text) for text in texts if text]
 
     async def _take(self, resource: Resource, kind: str, body: Object) -> None:
