@@ -5,8 +5,10 @@ import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import cycle
 from typing import Any
 
 import aiohttp
@@ -15,6 +17,8 @@ from recording import Row
 
 RATE = 40.0
 """Requests per second."""
+USERS = 12
+"""Each keeps a connection of its own, as users do; a single one would stay with one pod."""
 TIMEOUT = aiohttp.ClientTimeout(total=5)
 RECENT = 200
 
@@ -53,11 +57,12 @@ class Traffic:
 
     async def run(self) -> None:
         """Send until cancelled; what is in flight then is still counted."""
-        async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+        async with AsyncExitStack() as stack:
+            users = [await stack.enter_async_context(aiohttp.ClientSession(timeout=TIMEOUT)) for _ in range(USERS)]
             tick = time.monotonic()
             try:
-                while True:
-                    request = asyncio.create_task(self._ask(session))
+                for user in cycle(users):
+                    request = asyncio.create_task(self._ask(user))
                     self._requests.add(request)
                     request.add_done_callback(self._requests.discard)
                     tick += 1 / RATE

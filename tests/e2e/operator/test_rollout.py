@@ -218,19 +218,19 @@ def test_an_alias_moved_twice_at_once_leads_to_its_last_version_and_to_no_other(
 
 
 @pytest.mark.usefixtures("replica")
-def test_whoever_sizes_the_active_color_in_mid_rollout_sizes_the_next_one(defined, namespace, versions, alias):
+def test_an_autoscaler_that_grows_the_active_color_grows_the_candidate_too(defined, namespace, versions, alias):
     name, move = alias
     move(versions[0])
-    sizes = {"minReplicas": 1, "maxReplicas": 4}
-    body = model(namespace, name, autoscaling=sizes)
+    body = model(namespace, name, autoscaling={"minReplicas": 1, "maxReplicas": 3})
     body["spec"]["blueGreen"]["autoPromotionEnabled"] = False
     defined.kubectl("apply", "-f", "-", stdin=[body])
     wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[0]}")
     move(versions[1])
     wait(defined, namespace, "jsonpath={.status.step}=AwaitPromotion")
-    defined.kubectl("scale", "deploy/cpu-blue", "-n", namespace, "--replicas=3")
+    body["spec"]["autoscaling"]["minReplicas"] = 3
+    defined.kubectl("apply", "-f", "-", stdin=[body])
     sized = "jsonpath={.spec.replicas}=3"
-    defined.kubectl("wait", "deploy/cpu-green", "-n", namespace, f"--for={sized}", "--timeout=30s")
+    defined.kubectl("wait", "deploy/cpu-green", "-n", namespace, f"--for={sized}", "--timeout=60s")
     body["spec"]["blueGreen"]["autoPromotionEnabled"] = True
     defined.kubectl("apply", "-f", "-", stdin=[body])
     wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[1]}")
