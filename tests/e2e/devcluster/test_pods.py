@@ -138,11 +138,11 @@ def test_a_slow_starter_is_left_in_peace_by_its_liveness_probe(world):
 
 
 def test_an_exec_probe_runs_in_the_containers_world(world):
-    volumes, mounts = [{"name": "v", "emptyDir": {}}], [{"name": "v", "mountPath": "/work"}]
+    volumes, mounts = [{"name": "v", "emptyDir": {}}], [{"name": "v", "mountPath": "/scratch"}]
     code = "import os,time,pathlib; pathlib.Path(os.environ['PLACE']).write_text(''); time.sleep(100)"
-    probe = {"exec": {"command": ["test", "-f", "/work/ready"]}, "periodSeconds": 1}
+    probe = {"exec": {"command": ["test", "-f", "/scratch/ready"]}, "periodSeconds": 1}
     container = {
-        "env": [{"name": "PLACE", "value": "/work/ready"}],
+        "env": [{"name": "PLACE", "value": "/scratch/ready"}],
         "readinessProbe": probe,
         "volumeMounts": mounts,
     }
