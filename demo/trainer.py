@@ -52,7 +52,7 @@ def main() -> None:
         if not sys.stdin.readline():
             return
         order = Order(
-            model=MODEL, recipe=chapter.recipe, about=chapter.about, alias=chapter.alias, force=True, window=250
+            model=MODEL, recipe=chapter.recipe, about=chapter.about, alias=chapter.alias, force=True, window=WINDOW
         )
         trained = train_and_register(table, registry, order)
         print(json.dumps(trained.as_json()), flush=True)
