@@ -11,8 +11,7 @@ RELEASE = "anomaly-operator"
 
 def install(kubeconfig: Path, *, namespace: str, values: dict[str, Any]) -> None:
     """Run `helm install --create-namespace`. Raises helm_python.HelmError with what was refused."""
-    # Helm keeps releases in Secrets that it writes as protobuf, which a devcluster does not speak: hence in memory.
-    with Config(kubeconfig_path=kubeconfig, namespace=namespace, storage_driver="memory") as helm:
+    with Config(kubeconfig_path=kubeconfig, namespace=namespace) as helm:
         helm.install(CHART, RELEASE, values, namespace=namespace, create_namespace=True)
 
 

@@ -18,7 +18,9 @@ from helm_python import HelmError
 
 import chart
 import recording
+from anomaly_devcluster.addresses import service_address
 from anomaly_devcluster.client import Access, Client
+from anomaly_devcluster.state import Run
 from mlflow_server import launch, stop, wait_until_healthy
 from trainer import MODEL
 from world import World, watched
@@ -77,9 +79,11 @@ class Stage:
                 raise StageError(f"alias {alias} -> {version}: {await answer.text()}")
 
     def service_url(self) -> str:
-        """Return the address of the users' Service."""
+        """Return where the users' Service is reached on this machine."""
         spec = self.world.service["spec"]
-        return f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}"
+        run = Run.read(self.kubeconfig.parent)
+        host = service_address(spec["clusterIP"], run.slot) if run else spec["clusterIP"]
+        return f"http://{host}:{spec['ports'][0]['port']}"
 
     async def explain_failure(self) -> str:
         """Return what the operator and Kubernetes say, for a story that broke off."""

@@ -25,8 +25,7 @@ def empty():
 
 @pytest.fixture
 def helm(empty):
-    # Helm keeps releases in Secrets that it writes as protobuf, which a devcluster does not speak: hence in memory.
-    with Config(kubeconfig_path=empty.cluster.kubeconfig, namespace=SYSTEM, storage_driver="memory") as config:
+    with Config(kubeconfig_path=empty.cluster.kubeconfig, namespace=SYSTEM) as config:
         yield config
         config.uninstall("anomaly-operator", ignore_not_found=True)
 
@@ -67,6 +66,22 @@ def test_an_upgrade_changes_what_was_asked_for(empty, release):
     deployment = call(empty.admin(), "GET", f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/anomaly-operator")
     environment = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     assert {"name": "ANOMALY_OPERATOR_LOG_LEVEL", "value": "debug"} in environment
+
+
+def test_helm_keeps_each_revision_in_the_cluster_and_goes_back_to_one(empty, release):
+    release.upgrade(CHART, "anomaly-operator", NO_PODS | {"logLevel": "debug"}, namespace=SYSTEM)
+    release.rollback("anomaly-operator", version=1)
+
+    assert [(r["revision"], r["status"]) for r in release.history("anomaly-operator")] == [
+        (1, "superseded"),
+        (2, "superseded"),
+        (3, "deployed"),
+    ]
+    secrets = empty.cluster.kubectl("-n", SYSTEM, "get", "secrets", "-l", "owner=helm,status=deployed", "-o", "name")
+    assert secrets.split() == ["secret/sh.helm.release.v1.anomaly-operator.v3"]
+    deployment = call(empty.admin(), "GET", f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/anomaly-operator")
+    environment = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "ANOMALY_OPERATOR_LOG_LEVEL", "value": "debug"} not in environment
 
 
 def test_bad_values_change_nothing(empty, release):

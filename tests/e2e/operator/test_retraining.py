@@ -134,8 +134,7 @@ def test_drift_ends_in_a_retrained_version_that_serves_users_with_no_human_step(
     from mlflow import MlflowClient  # noqa: PLC0415 - takes seconds
 
     retrained(minDriftDuration="3s", cooldown="1s", deadline="3m")
-    service = get(defined, namespace, "svc", "cpu")["spec"]
-    with Users(f"http://{service['clusterIP']}:{service['ports'][0]['port']}/predict") as users:
+    with Users("http://{}:{}/predict".format(*defined.address(namespace, "cpu"))) as users:
         seen = "jsonpath={.metadata.annotations.anomalymodel\\.dev/drift-confidence}"
         pods = "pods", "-l", "anomalymodel.dev/model=cpu", "-n", namespace
         defined.kubectl("wait", *pods, f"--for={seen}", "--timeout=60s")
