@@ -17,7 +17,8 @@ $(STAMP): requirements/dev.lock pyproject.toml hatch_build.py detector/anomaly_d
 demo: $(STAMP)  ## The whole story on this machine, from nothing. KEEP=1 leaves it running.
 	@$(BIN)/python demo $(if $(KEEP),--keep)
 
-test: check  ## Everything that is checked. Most tests wait for servers and processes, so four at a time keep two cores busy.
+# Most tests wait for servers and processes, so four at a time keep two cores busy.
+test: check  ## Everything that is checked. KUBEBUILDER_ASSETS=DIR runs it on the real control plane in that folder.
 	@$(BIN)/python -m pytest -n 4 --dist loadfile
 
 check: $(STAMP)

@@ -11,14 +11,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
 from anomaly_devcluster import addresses, components, state
 from anomaly_devcluster.components import Setup
 from anomaly_devcluster.controlplane.embedded import EmbeddedControlPlane
-from anomaly_devcluster.controlplane.envtest import ASSETS, RealControlPlane, has_controller_manager
+from anomaly_devcluster.controlplane.envtest import RealControlPlane, assets_folder, has_controller_manager
 from anomaly_devcluster.node.container import Backoff
 from anomaly_devcluster.node.processes import CONTAINER_MARK, adopt_orphans, die_with_parent, reap
 
@@ -47,11 +46,11 @@ def run(options: Options, ready: Callable[[str], None]) -> None:
         die_with_parent(signal.SIGTERM)
     place = state.folder(options.name)
     slot, holder = addresses.hold_slot()
-    assets = os.environ.get(ASSETS)
+    assets = assets_folder()
     setup = Setup(
         folder=place,
         slot=slot,
-        real_controllers=bool(assets) and has_controller_manager(Path(assets or "")),
+        real_controllers=assets is not None and has_controller_manager(assets),
         backoff=Backoff(first=options.backoff_seconds),
         autoscaler_seconds=options.autoscaler_seconds,
     )
@@ -60,7 +59,7 @@ def run(options: Options, ready: Callable[[str], None]) -> None:
     children = {components.start(name, setup, holder): name for name in components.NAMES}
     try:
         plane = (
-            RealControlPlane(Path(assets), place, options.name, slot)
+            RealControlPlane(assets, place, options.name, slot)
             if assets
             else EmbeddedControlPlane(place, options.name, slot)
         )

@@ -38,11 +38,6 @@ class Cluster:
         """The API server's URL."""
         return str(yaml.safe_load(self.kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
 
-    @property
-    def embedded(self) -> bool:
-        """Whether the control plane is the emulation of this package."""
-        return not os.environ.get("KUBEBUILDER_ASSETS")
-
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `devcluster` with these arguments for this cluster.
 

@@ -1,6 +1,7 @@
 """One cluster for all tests of a session, and a fresh namespace for each test that asks for one.
 
-With KUBEBUILDER_ASSETS set its control plane is a real kube-apiserver; tests marked `switchboard` are skipped then.
+With KUBEBUILDER_ASSETS set its control plane is a real kube-apiserver; tests marked `switchboard` or `emulation` are
+skipped then, each by its name.
 """
 
 import itertools
@@ -30,9 +31,16 @@ def namespace(cluster):
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
+def pytest_report_header():
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    return f"control plane: {f'the programs in {assets}' if assets else 'the emulation'}"
+
+
 def pytest_collection_modifyitems(items):
-    if os.environ.get("KUBEBUILDER_ASSETS"):
-        reason = "a real control plane has no switchboard for faults"
-        for item in items:
-            if item.get_closest_marker("switchboard"):
-                item.add_marker(pytest.mark.skip(reason=reason))
+    if not os.environ.get("KUBEBUILDER_ASSETS"):
+        return
+    for item in items:
+        if item.get_closest_marker("switchboard"):
+            item.add_marker(pytest.mark.skip(reason="a real control plane has no switchboard for faults"))
+        elif mark := item.get_closest_marker("emulation"):
+            item.add_marker(pytest.mark.skip(reason=mark.args[0]))

@@ -18,6 +18,7 @@ import aiohttp
 from anomaly_devcluster import addresses, components, state, supervisor
 from anomaly_devcluster.client import PODS, SERVICES, Access, ApiError, Client, Object
 from anomaly_devcluster.components import Setup
+from anomaly_devcluster.controlplane import envtest
 from anomaly_devcluster.node import images
 from anomaly_devcluster.node.container import Backoff
 from anomaly_devcluster.state import Run, UsageError
@@ -93,6 +94,8 @@ def _background(options: argparse.Namespace, place: Path) -> int:
     started = time.monotonic()
     reader, writer = os.pipe()
     env = os.environ | {state.RUN_MARK: uuid.uuid4().hex, _READY: str(writer)}
+    if assets := envtest.assets_folder():  # it may be named from here, and the cluster runs elsewhere
+        env[envtest.ASSETS] = str(assets)
     command = [sys.executable, "-m", "anomaly_devcluster", "up", "--foreground", "--name", options.name]
     command += [f"--backoff-seconds={options.backoff_seconds}", f"--autoscaler-seconds={options.autoscaler_seconds}"]
     command += [f"--image={image}" for image in options.image]

@@ -31,6 +31,12 @@ _OFF = (
 a kubelet's leases, or volumes that somebody provisions (the node binds claims itself)."""
 
 
+def assets_folder() -> Path | None:
+    """Return the folder that the environment names, None for the emulated control plane."""
+    named = os.environ.get(ASSETS)
+    return Path(named).absolute() if named else None
+
+
 class RealControlPlane:
     """Start and stop the processes."""
 

@@ -190,7 +190,7 @@ def assets(tmp_path_factory):
 
 
 def test_programs_of_a_real_control_plane_are_run_with_all_the_parts_around_them(machine, assets):
-    machine.env["KUBEBUILDER_ASSETS"] = str(assets)
+    machine.env["KUBEBUILDER_ASSETS"] = os.path.relpath(assets)
     image = f"web={sys.executable} {Path(__file__).with_name('web.py')} $(POD_IP) 8080"
     said = machine.devcluster("up", "--image", image)
     assert said.returncode == 0, said.stderr

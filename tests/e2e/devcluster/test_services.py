@@ -124,9 +124,8 @@ def test_a_rolling_update_behind_a_service_loses_no_request(world):
     assert answers.count(None) == 0
 
 
+@pytest.mark.emulation("a real API server accepts no loopback addresses in EndpointSlices")
 def test_endpoint_slices_say_who_is_ready(world):
-    if not world.cluster.embedded:
-        pytest.skip("a real API server accepts no loopback addresses in EndpointSlices")
     world.apply(deployment("blue", 2, BLUE), service("web", BLUE))
     world.kubectl("rollout", "status", "deployment/blue", "--timeout=30s")
 
