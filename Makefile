@@ -33,8 +33,8 @@ crds: $(STAMP)  ## Generate the CustomResourceDefinition from the operator's typ
 	@$(BIN)/python -m anomaly_operator.crdgen
 	@$(BIN)/python manifests/render.py
 
-bench: $(STAMP)
-	@$(BIN)/python benchmarks/run.py
+bench: $(STAMP)  ## Measure, and write bench-report.json. ONLY="control_plane switching" for some of it.
+	@$(BIN)/python benchmarks/run.py $(ONLY)
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
