@@ -64,6 +64,8 @@ class FeatureDrift:
     """Jensen-Shannon distance, natural logarithm, ten reference-quantile bins."""
     welch: float | None = None
     """Absolute Welch t for the effective sample size."""
+    thresholds: dict[str, float] | None = None
+    """What each statistic is compared with; only where enough of them voted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -228,10 +228,16 @@ class DriftDetector:
             report.FeatureDrift(
                 feature=self.features[i],
                 votes=self._newest[i].votes,
+                thresholds=self._reported_thresholds(i),
                 **{test: _short(value) for test, value in (self._newest[i].statistics or {}).items()},
             )
             for i in order
         )
+
+    def _reported_thresholds(self, i: int) -> dict[str, float] | None:
+        if self._newest[i].votes < self.config.min_votes:
+            return None
+        return {test: _short(self._thresholds[i][test]) for test in TESTS}
 
     def _feature_details(self, i: int) -> dict[str, Any]:
         check, reference = self._newest[i], self._references[i]

@@ -31,8 +31,7 @@ class DriftEvent:
 
     def tags(self) -> dict[str, str]:
         """Return the tags that a run and a version carry."""
-        text = json.dumps(self.body, separators=(",", ":"))
-        return {EVENT_ID: self.id, EVENT: text[:MOST_CHARACTERS]}
+        return {EVENT_ID: self.id, EVENT: _fitting(self.body)}
 
 
 def read_event(given: str) -> DriftEvent:
@@ -49,6 +48,19 @@ def read_event(given: str) -> DriftEvent:
     if not ID.fullmatch(body["id"]):
         raise DataError(f"--event: id {body['id']!r}: expected up to 200 letters, digits and . _ : / @ + -")
     return DriftEvent(id=body["id"], breach_start=_time(body.get("breachStart")), body=body)
+
+
+def _fitting(body: dict[str, Any]) -> str:
+    """Return JSON that fits into a tag: the least drifted features are left out first, then all that is not needed."""
+    features = body.get("features")
+    features = features if isinstance(features, list) else []
+    kept = {name: body[name] for name in ("id", "trigger", "breachStart") if name in body}
+    shorter = (body | {"features": features[:count]} for count in range(len(features) - 1, -1, -1))
+    for candidate in (body, *shorter, kept):
+        text = json.dumps(candidate, separators=(",", ":"))
+        if len(text) <= MOST_CHARACTERS:
+            break
+    return text
 
 
 def _time(text: Any) -> np.datetime64 | None:

@@ -2,11 +2,12 @@
 
 from typing import Literal
 
-from anomaly_operator.domain import reasons
+from anomaly_operator.domain import reasons, retraining
 from anomaly_operator.domain.model import Resolved
 from anomaly_operator.domain.records import Condition
 from anomaly_operator.domain.situation import Situation
 from anomaly_operator.domain.step import Step
+from anomaly_operator.domain.times import rfc3339
 
 Truth = Literal["True", "False", "Unknown"]
 _DRIFT_WORDS = {
@@ -25,6 +26,7 @@ def conditions(s: Situation, step: Step) -> tuple[Condition, ...]:
         ("Servable", *_servable(s)),
         ("ModelResolved", *_resolved(s)),
         ("Drifted", *_drifted(s)),
+        *_retrained(s),
     )
     before = {condition.type: condition for condition in s.observed.status.conditions}
     result = []
@@ -85,3 +87,20 @@ def _drifted(s: Situation) -> tuple[Truth, str, str]:
         return "Unknown", reasons.COMPARING, words
     reason = {"Drifted": reasons.DRIFTED, "NoControl": reasons.NO_CONTROL, "NoStepBack": reasons.NO_STEP_BACK}
     return "True", reason[episode.verdict], f"{_DRIFT_WORDS[episode.verdict]}; {numbers}"
+
+
+def _retrained(s: Situation) -> tuple[tuple[str, Truth, str, str], ...]:
+    """Return what came of the newest retraining that has ended; nothing while there has been none."""
+    memory = s.memory
+    if not memory.retrainings:
+        return ()
+    ended = next((line for line in memory.retrainings if line.outcome != "Running"), None)
+    if ended is None:
+        return (("Retrained", "Unknown", reasons.RETRAINING, f"the Job {memory.retrainings[0].job} is running"),)
+    if ended.outcome == "Succeeded":
+        return (("Retrained", "True", reasons.RETRAINED, f"by the Job {ended.job}: {ended.message}".rstrip(": ")),)
+    count = retraining.failures(memory)
+    words = f"attempt {count} failed (Job {ended.job}, {ended.trigger}): {ended.message}"
+    if s.spec.retraining.enabled and not retraining.is_running(memory):
+        words += f"; no other before {rfc3339(retraining.earliest(memory, s.spec.retraining))} unless asked for"
+    return (("Retrained", "False", ended.failure or reasons.JOB_FAILED, words),)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from anomaly_detector.report import Report
-from anomaly_operator.domain import evidence, history
+from anomaly_operator.domain import drift_event, evidence, history
 from anomaly_operator.domain.model import Pod
-from anomaly_operator.domain.records import DriftEpisode, Evidence, Status
+from anomaly_operator.domain.records import DriftedFeature, DriftEpisode, Evidence, Status
 from anomaly_operator.domain.situation import Situation, placed
 from anomaly_operator.domain.spec_gates import DriftGate, Gates
 from anomaly_operator.domain.times import parse_time
@@ -33,6 +33,8 @@ class Reading:
     """When the oldest row of their breaching windows arrived, by the pods' clocks."""
     well: int
     """Pods whose report says that all is well."""
+    features: tuple[DriftedFeature, ...]
+    """What those over the limit saw it in."""
 
     @property
     def is_breach(self) -> bool:
@@ -47,7 +49,8 @@ class Reading:
 
 def read(limits: Gates, pods: Iterable[Pod], rules: evidence.Rules) -> Reading:
     """Read what the pods of a track say."""
-    pods, highest, starts = tuple(pods), None, []
+    pods, highest = tuple(pods), None
+    drifting: list[Report] = []
     over = over_by_hand = well = 0
     for pod in pods:
         report, by_hand = evidence.report_of(pod, rules), evidence.foreign_drift(pod)
@@ -58,18 +61,20 @@ def read(limits: Gates, pods: Iterable[Pod], rules: evidence.Rules) -> Reading:
         if value > limits.drift.max_confidence:
             over += 1
             over_by_hand += by_hand is not None
-            if report and (start := parse_time(report.drift.breachStart)) is not None:
-                starts.append(start)
+            if report:
+                drifting.append(report)
         else:
             well += 1
+    starts = (parse_time(report.drift.breachStart) for report in drifting)
     return Reading(
         pods=len(pods),
         needed=limits.quorum.drift.of(len(pods)),
         over=over,
         over_by_hand=over_by_hand,
         highest=highest,
-        since=min(starts, default=None),
+        since=min((start for start in starts if start is not None), default=None),
         well=well,
+        features=drift_event.worst_features(drifting, limits.drift.max_confidence),
     )
 
 
@@ -97,10 +102,11 @@ def verdict_to_roll_back(s: Situation) -> Evidence | None:
     gate, reading = _limits(s).drift, of_active(s)
     if s.active is None or not gate.enabled or not reading.is_breach:
         return None
+    worst = drift_event.in_words(s.memory.drift.features) if s.memory.drift else ""
     if gate.mode == "Absolute" or reading.is_breach_without_reports:
-        return _evidence(reading, gate, "absolute" if gate.mode == "Absolute" else "annotation", "")
+        return _evidence(reading, gate, "absolute" if gate.mode == "Absolute" else "annotation", worst)
     why = _why_control_says_so(s, gate)
-    return _evidence(reading, gate, "differential", f"; {why}") if why is not None else None
+    return _evidence(reading, gate, "differential", f"{worst}; {why}") if why is not None else None
 
 
 def _why_control_says_so(s: Situation, gate: DriftGate) -> str | None:
@@ -146,7 +152,8 @@ def _begun(s: Situation, reading: Reading) -> DriftEpisode:
         revision=s.active.revision if s.active else "",
         since=s.now,
         window_start=reading.since,
-        evidence=(_evidence(reading, _limits(s).drift, "absolute", ""),),
+        evidence=(_evidence(reading, _limits(s).drift, "absolute", drift_event.in_words(reading.features)),),
+        features=reading.features,
     )
     if s.stepped_back_recently:
         return replace(episode, verdict="NoStepBack")

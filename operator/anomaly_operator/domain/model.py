@@ -177,7 +177,7 @@ class ReplayResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A retraining Job of this model, from its body (`parse.job`)."""
+    """A retraining Job of this model, from its body (`jobs.job`)."""
 
     name: str
     trigger: str = "Command"
@@ -187,11 +187,13 @@ class Job:
     created: float = 0.0
     finished: float | None = None
     succeeded: bool = False
+    failure: str = ""
+    """Why it failed, in one word (`records.Retraining.failure`)."""
     message: str = ""
     suspended: bool = False
     """Not begun yet: what its pods need is not all there."""
     version: str | None = None
-    """The version that it registered, from the termination message of its pod (`parse.said_by`)."""
+    """The version that it registered, from the termination message of its pod (`jobs.said_by`)."""
     run_id: str | None = None
     """The run that logged the version, from there too."""
 

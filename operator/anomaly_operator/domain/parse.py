@@ -14,7 +14,6 @@ from anomaly_operator.domain.model import (
     Child,
     Command,
     Deployment,
-    Job,
     Malformed,
     Pod,
     Revision,
@@ -28,8 +27,6 @@ from anomaly_operator.domain.times import parse_time
 REFUSED = 65
 """Exit code of a container whose artifact is not what was resolved, or may not be loaded."""
 CONTAINER = "detector"
-_MOST_WORDS = 500
-"""Characters of a termination message that is not JSON: the end of a log may come instead."""
 
 
 def pod(body: Json, *, report_received: float | None = None, acknowledged: RoleOrder | None = None) -> Pod | None:
@@ -135,56 +132,6 @@ def fingerprint(body: Json) -> str:
     ]
     text = json.dumps([metadata.get("uid"), metadata.get("generation"), own], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def job(body: Json, said: Json | None = None) -> Job:
-    """Read a retraining Job, and what its pod `said` of it (`said_by`)."""
-    metadata, status = body.get("metadata") or {}, body.get("status") or {}
-    annotations = metadata.get("annotations") or {}
-    ended = [c for c in status.get("conditions") or () if c.get("status") == "True"]
-    complete = next((c for c in ended if c.get("type") == "Complete"), None)
-    failed = next((c for c in ended if c.get("type") == "Failed"), None)
-    last = complete or failed
-    finished = None
-    if last is not None:
-        finished = parse_time(status.get("completionTime")) or parse_time(last.get("lastTransitionTime"))
-    return Job(
-        name=metadata.get("name", ""),
-        trigger=annotations.get(names.TRIGGER, "Command"),
-        reason=annotations.get(names.REASON, ""),
-        created=parse_time(metadata.get("creationTimestamp")) or 0.0,
-        finished=finished,
-        succeeded=complete is not None,
-        message=_words(said or {}) or (failed or {}).get("message", ""),
-        suspended=bool((body.get("spec") or {}).get("suspend")),
-        version=_text(said or {}, "version"),
-        run_id=_text(said or {}, "runId"),
-    )
-
-
-def said_by(pod: Json) -> Json:
-    """Return the termination message of a training Job's pod (docs/pod-contract.md); words become `message`."""
-    for status in (pod.get("status") or {}).get("containerStatuses") or ():
-        text = ((status.get("state") or {}).get("terminated") or {}).get("message")
-        if not text:
-            continue
-        try:
-            said = json.loads(text)
-        except ValueError:
-            said = None
-        return said if isinstance(said, dict) else {"message": text.strip()[-_MOST_WORDS:]}
-    return {}
-
-
-def _words(said: Json) -> str:
-    """Return why a Job failed, in its own words: an error, or the comparison that the new version lost."""
-    if said.get("aliasMoved") is False and said.get("version"):
-        return f"version {said['version']} was registered, but the alias stayed: {said.get('verdict') or 'no reason'}"
-    return _text(said, "message") or ""
-
-
-def _text(said: Json, name: str) -> str | None:
-    return None if said.get(name) is None else str(said[name])
 
 
 def command(annotations: Mapping[str, str] | None) -> tuple[Command | None, tuple[Malformed, ...]]:

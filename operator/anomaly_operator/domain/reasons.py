@@ -49,6 +49,15 @@ NO_CONTROL = "NoControl"
 COMPARING = "ComparingWithControl"
 NO_DRIFT = "NoDrift"
 
+# Retraining
+RETRAINING = "Retraining"
+RETRAINED = "Retrained"
+JOB_FAILED = "JobFailed"
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+NOT_BETTER = "NotBetter"
+NEVER_BEGAN = "NeverBegan"
+LOST = "Lost"
+
 # Other Events
 MALFORMED_ANNOTATION = "MalformedAnnotation"
 SELECTOR_RESTORED = "SelectorRestored"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from anomaly_operator.domain.times import Time
 
 Color = Literal["blue", "green"]
+TestName = Literal["ks", "wasserstein", "anderson", "jensenShannon", "welch"]
 COLORS: tuple[Color, Color] = ("blue", "green")
 Phase = Literal["Progressing", "Healthy", "Paused", "Degraded"]
 Outcome = Literal["Promoted", "RolledBack", "Restored", "Aborted"]
@@ -174,6 +175,28 @@ class Retreat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DriftTest:
+    """One of the five tests of a feature."""
+
+    test: TestName
+    value: float
+    threshold: float | None = None
+    """What it was compared with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftedFeature:
+    """A feature (or the model's score, named `score`) in which pods saw drift, as the worst of them measured it."""
+
+    feature: str
+    votes: int
+    """Of five tests."""
+    pods: int
+    """Pods that saw it."""
+    tests: tuple[DriftTest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DriftEpisode:
     """A drift breach of the active revision and what was found out about it (`status.drift`)."""
 
@@ -189,6 +212,8 @@ class DriftEpisode:
     cleared_since: Time | None = None
     """Since when the active track has said that all is well again."""
     evidence: tuple[Evidence, ...] = ()
+    features: tuple[DriftedFeature, ...] = ()
+    """The worst of them when the breach was first seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +226,8 @@ class Retraining:
     started_at: Time
     ended_at: Time | None = None
     outcome: Literal["Running", "Succeeded", "Failed"] = "Running"
+    failure: str = ""
+    """Why it failed, in one word: JobFailed, DeadlineExceeded, NotBetter, NeverBegan, Lost."""
     message: str = ""
     version: str | None = None
     run_id: str | None = None

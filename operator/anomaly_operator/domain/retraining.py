@@ -6,6 +6,7 @@ it: so nothing is started twice, whenever the operator is killed. A failed Job c
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import takewhile
 from typing import Literal
 
 from anomaly_operator.domain import reasons
@@ -16,11 +17,15 @@ from anomaly_operator.domain.manifests.jobs import reads_pods, retraining_job
 from anomaly_operator.domain.model import Command, Job
 from anomaly_operator.domain.records import Retraining, Status
 from anomaly_operator.domain.situation import Situation
+from anomaly_operator.domain.spec import Retraining as RetrainingSpec
+from anomaly_operator.domain.times import Time
 
 KEPT = 20
 """Lines of `status.retrainings`."""
 DAY = 86_400.0
 _GRACE_SECONDS = 60.0
+_LONGEST_BACK_OFF = DAY
+_LOST = "the Job is gone without a word"
 _NEVER_BEGAN = (
     "the Job could not begin: the Secret that opens the pods' windows could not be created (the chart's value"
     " retraining.fromPods allows it; or set spec.retraining.data)"
@@ -102,14 +107,19 @@ def _ended(s: Situation, line: Retraining, job: Job | None) -> Retraining:
         return line
     if job is not None and job.finished is not None:
         words = job.message or (f"version {job.version} was registered" if job.version else "")
-        outcome: Literal["Succeeded", "Failed"] = "Succeeded" if job.succeeded else "Failed"
         return replace(
-            line, outcome=outcome, ended_at=job.finished, message=words, version=job.version, run_id=job.run_id
+            line,
+            outcome="Succeeded" if job.succeeded else "Failed",
+            failure=job.failure,
+            ended_at=job.finished,
+            message=words,
+            version=job.version,
+            run_id=job.run_id,
         )
     waits = job is None or job.suspended
     if waits and s.is_past(line.started_at + s.spec.retraining.deadline + _GRACE_SECONDS):
-        words = "the Job is gone without a word" if job is None else _NEVER_BEGAN
-        return replace(line, outcome="Failed", ended_at=s.now, message=words)
+        failure, words = (reasons.LOST, _LOST) if job is None else (reasons.NEVER_BEGAN, _NEVER_BEGAN)
+        return replace(line, outcome="Failed", failure=failure, ended_at=s.now, message=words)
     return line
 
 
@@ -121,14 +131,31 @@ def _due(s: Situation) -> Retraining | None:
     line = _by_drift(s) or _by_schedule(s)
     if line is None:
         return None
-    newest = max((old.started_at for old in memory.retrainings), default=None)
-    if newest is not None and not s.is_past(newest + spec.cooldown):
-        return None
-    today = sorted(old.started_at for old in memory.retrainings if old.started_at > s.now - DAY)
-    if len(today) >= spec.max_per_day:
-        s.is_past(today[-spec.max_per_day] + DAY)
-        return None
-    return line
+    return line if s.is_past(earliest(memory, spec)) else None
+
+
+def earliest(memory: Status, spec: RetrainingSpec) -> Time:
+    """Return before when no retraining begins but by command: cooldown, back-off after failures, the day's budget.
+
+    The pause after a failure doubles with each one that follows, up to a day.
+    """
+    lines, failed = memory.retrainings, failures(memory)
+    if not lines:
+        return 0.0
+    newest = lines[0]
+    times = [newest.started_at + spec.cooldown]
+    if failed and newest.ended_at is not None:
+        doubled = min(spec.cooldown * 2.0 ** (failed - 1), _LONGEST_BACK_OFF)
+        times.append(newest.ended_at + max(spec.cooldown, doubled))
+    if len(lines) >= spec.max_per_day:
+        times.append(lines[spec.max_per_day - 1].started_at + DAY)
+    return max(times)
+
+
+def failures(memory: Status) -> int:
+    """Return how many retrainings in a row have failed up to now."""
+    ended = (line for line in memory.retrainings if line.outcome != "Running")
+    return sum(1 for _ in takewhile(lambda line: line.outcome == "Failed", ended))
 
 
 def _by_drift(s: Situation) -> Retraining | None:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from anomaly_operator.domain import availability, codec, names, parse
+from anomaly_operator.domain import availability, codec, jobs, names, parse
 from anomaly_operator.domain.fields import SpecError
 from anomaly_operator.domain.model import Child, Desired, Job, Observed, Pod, PodSettings, Revision, Track
 from anomaly_operator.domain.records import COLORS, Color, Status
@@ -172,5 +172,5 @@ def _job(body: Body, pods: Iterable[Body]) -> Job:
     for pod in sorted(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or ""):
         labels = pod["metadata"].get("labels") or {}
         if name in (labels.get("batch.kubernetes.io/job-name"), labels.get("job-name")):
-            said = parse.said_by(pod) or said
-    return parse.job(body, said)
+            said = jobs.said_by(pod) or said
+    return jobs.job(body, said)

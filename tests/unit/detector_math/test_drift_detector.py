@@ -245,6 +245,19 @@ def test_details_show_raw_values_thresholds_and_votes_of_every_feature_as_json()
     assert (details["verdict"], details["reference"], details["rows"]) == ("drift", "bundle", WINDOW)
 
 
+def test_what_is_reported_of_a_drifting_feature_names_its_thresholds():
+    watching = detector()
+    reported = streams.feed(watching, streams.phases(2000, 3, seed=19) + 4)[-1].features
+    in_force = {f["feature"]: f["tests"] for f in watching.details()["features"]}
+    for feature in reported:
+        if feature.votes < watching.config.min_votes:
+            assert feature.thresholds is None
+            continue
+        expected = {test: pytest.approx(one["threshold"], rel=1e-4) for test, one in in_force[feature.feature].items()}
+        assert feature.thresholds == expected
+    assert reported[0].thresholds is not None
+
+
 def test_sureness_without_an_effect_counts_two_votes_at_most():
     sure = {"ks": 0.0, "wasserstein": 0.1, "anderson": 99.0, "jensenShannon": 0.1, "welch": 99.0}
     assert votes_of(sure, DEFAULT_THRESHOLDS) == (2, ("ks", "anderson", "welch"))

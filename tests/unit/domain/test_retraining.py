@@ -1,5 +1,6 @@
 """When a model is trained anew, and what keeps that from happening twice."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from tests.unit.domain.worlds import guarded, serving
 
 from anomaly_operator.domain.actions import StartJob
 from anomaly_operator.domain.cron import Cron, CronError
-from anomaly_operator.domain.times import rfc3339
+from anomaly_operator.domain.times import parse_time, rfc3339
 
 RETRAINING = {"enabled": True, "data": "influx", "minDriftDuration": "60s", "cooldown": "10m", "maxPerDay": 2}
 
@@ -22,14 +23,22 @@ def drifted(**retraining: Any) -> World:
     return world
 
 
-def finish(world: World, kind: str) -> None:
+def finish(world: World, kind: str, reason: str = "BackoffLimitExceeded") -> None:
     """Let the newest Job end."""
     at = rfc3339(world.now)
-    world.jobs[-1]["status"] = {
-        "completionTime": at,
-        "conditions": [{"type": kind, "status": "True", "lastTransitionTime": at, "message": "exit code 69"}],
-    }
+    ended = {"type": kind, "status": "True", "lastTransitionTime": at, "reason": reason, "message": "exit code 69"}
+    world.jobs[-1]["status"] = {"completionTime": at, "conditions": [ended]}
     world.settle()
+
+
+def told(job: dict[str, Any]) -> Any:
+    """Return the event that a Job is told."""
+    variables = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    return json.loads(next(v["value"] for v in variables if v["name"] == "ANOMALY_EVENT"))
+
+
+def said(world: World, kind: str) -> str:
+    return next(str(c["message"]) for c in world.status["conditions"] if c["type"] == kind)
 
 
 def test_drift_that_holds_starts_one_job() -> None:
@@ -69,11 +78,61 @@ def test_failed_job_changes_nothing_else_and_is_tried_again_after_the_cooldown()
     assert len(world.jobs) == 1
     world.run(300, step=20)
     assert len(world.jobs) == 2
-    events = [
-        [a["value"] for a in job["spec"]["template"]["spec"]["containers"][0]["env"] if a["name"] == "ANOMALY_EVENT"]
-        for job in world.jobs
-    ]
-    assert events[0] == events[1], "the same event, so that no second version is registered"
+    assert told(world.jobs[0]) == told(world.jobs[1]), "the same event, so that no second version is registered"
+
+
+def test_the_event_names_the_features_with_their_tests_thresholds_and_window() -> None:
+    world = drifted()
+    world.run(120, step=5)
+    event = told(world.jobs[0])
+    (feature,) = event["features"]
+    assert (feature["feature"], feature["votes"], feature["pods"]) == ("memory", 4, 3)
+    assert feature["tests"] == {
+        "ks": {"value": 0.001, "threshold": 0.05},
+        "wasserstein": {"value": 1.5, "threshold": 0.3},
+    }
+    assert event["window"] == {"rows": 500, "start": event["breachStart"], "seen": event["since"]}
+    assert event["window"]["start"] < event["window"]["seen"]
+    assert world.status["retrainings"][0]["reason"].endswith("most in memory: 4 of 5 tests")
+
+
+def test_a_failed_retraining_is_a_condition_until_one_succeeds() -> None:
+    world = drifted()
+    assert "Retrained" not in {c["type"] for c in world.status["conditions"]}
+    world.run(70, step=5)
+    assert world.condition("Retrained") == ("Unknown", "Retraining")
+    finish(world, "Failed")
+    assert world.condition("Retrained") == ("False", "JobFailed")
+    line = world.status["retrainings"][0]
+    following = rfc3339((parse_time(line["endedAt"]) or 0) + 600)
+    for words in (f"attempt 1 failed (Job {line['job']}, Drift): exit code 69", f"no other before {following}"):
+        assert words in said(world, "Retrained")
+
+    world.run(700, step=20)
+    assert len(world.jobs) == 2
+    assert world.condition("Retrained") == ("False", "JobFailed"), "not before it has succeeded"
+    finish(world, "Complete")
+    assert world.condition("Retrained") == ("True", "Retrained")
+
+
+def test_a_deadline_is_told_from_other_failures() -> None:
+    world = drifted()
+    world.run(70, step=5)
+    finish(world, "Failed", "DeadlineExceeded")
+    assert world.condition("Retrained") == ("False", "DeadlineExceeded")
+
+
+def test_the_pause_doubles_with_each_failure_in_a_row() -> None:
+    world = drifted(maxPerDay=10)
+    ends: list[float] = []
+    starts: list[float] = []
+    for tries in range(1, 5):
+        world.until(lambda tries=tries: len(world.jobs) == tries, seconds=3600, step=30)
+        starts.append(world.now)
+        finish(world, "Failed")
+        ends.append(world.now)
+    pauses = [round((start - end) / 600) for start, end in zip(starts[1:], ends, strict=False)]
+    assert pauses == [1, 2, 4]
 
 
 def test_daily_budget_is_kept() -> None:

@@ -8,8 +8,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from anomaly_detector.report import LATENCY_BOUNDS_MS, Counts, Drift, Report, Shadow
-from anomaly_operator.domain import availability, codec, names, parse, revisions
+from anomaly_detector.report import LATENCY_BOUNDS_MS, Counts, Drift, FeatureDrift, Report, Shadow
+from anomaly_operator.domain import availability, codec, jobs, names, parse, revisions
 from anomaly_operator.domain.actions import (
     ApplyChild,
     CreateRevision,
@@ -264,7 +264,7 @@ class World:
             applied=self.applied,
             smoke_tests=self.smoke_tests,
             replays=self.replays,
-            jobs=tuple(parse.job(body) for body in self.jobs),
+            jobs=tuple(jobs.job(body) for body in self.jobs),
             policy_in_place=self.policy_in_place,
         )
 
@@ -479,6 +479,7 @@ class World:
                 confidence=confidence,
                 windowStart=rfc3339(max(pod.role_since, self.now - self.window_seconds(pod))),
                 breachStart=rfc3339(max(pod.role_since, self.now - 8.0)) if over else None,
+                features=features(confidence),
             ),
             shadow=self.compare(pod, rows),
         )
@@ -560,6 +561,14 @@ class World:
         short = {key: self.status.get(key) for key in keys}
         pods = [(p.color, p.version, p.ready, p.role) for p in self.pods]
         return json.dumps({"selected": self.selected(), **short, "pods": pods}, indent=1)
+
+
+def features(confidence: float | None) -> tuple[FeatureDrift, ...]:
+    """Return what a detector reports of a feature in which it sees so much drift, and of one that is well."""
+    votes = round((confidence or 0.0) * 5)
+    limits = {"ks": 0.05, "wasserstein": 0.3} if votes >= 3 else None
+    drifting = FeatureDrift(feature="memory", votes=votes, ks=0.001, wasserstein=1.5, thresholds=limits)
+    return (drifting, FeatureDrift(feature="cpu", votes=0, ks=0.6, wasserstein=0.1))
 
 
 def histogram(milliseconds: float, requests: int) -> tuple[int, ...]:

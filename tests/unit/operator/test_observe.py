@@ -148,7 +148,7 @@ def test_a_job_is_seen_with_the_version_that_its_pod_registered(world):
             "5",
         ),
         ("[1]", "[1]", None),
-        ("", "Job has reached the specified backoff limit", None),
+        ("", "container train ended with exit code 3 (Error)", None),
     ],
 )
 def test_a_failed_job_is_seen_with_the_words_of_its_pod(world, said, words, version):

@@ -22,6 +22,14 @@ def test_an_event_is_read_from_json_and_from_a_file(tmp_path):
 def test_a_huge_event_still_fits_into_a_tag():
     event = read_event(json.dumps(BODY | {"more": "x" * 10_000}))
     assert len(event.tags()[EVENT]) <= 5000
+    assert json.loads(event.tags()[EVENT])["breachStart"] == BODY["breachStart"]
+
+
+def test_an_event_that_is_too_long_loses_its_least_drifted_features_first():
+    features = [{"feature": f"f{i}", "votes": 5 - i, "more": "x" * 1500} for i in range(5)]
+    event = read_event(json.dumps(BODY | {"features": features}))
+    kept = json.loads(event.tags()[EVENT])
+    assert [feature["feature"] for feature in kept["features"]] == ["f0", "f1", "f2"]
 
 
 @pytest.mark.parametrize(

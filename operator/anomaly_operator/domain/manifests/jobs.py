@@ -4,14 +4,13 @@ import copy
 import json
 from typing import Any
 
-from anomaly_operator.domain import names
+from anomaly_operator.domain import drift_event, names
 from anomaly_operator.domain.manifests.common import child
 from anomaly_operator.domain.manifests.pods import CREDENTIALS_DIR, TERMINATION_LOG, pod_security
 from anomaly_operator.domain.model import Observed, PodSettings
 from anomaly_operator.domain.records import DriftEpisode, Json, Retraining
 from anomaly_operator.domain.spec import Retraining as RetrainingSpec
 from anomaly_operator.domain.spec import Spec
-from anomaly_operator.domain.times import rfc3339
 
 PODS = "pods"
 """`spec.retraining.data` for the rows that the pods keep."""
@@ -42,7 +41,7 @@ def retraining_job(
     `ANOMALY_TARGET_ALIAS`, `ANOMALY_ACTIVE_VERSION`, `MLFLOW_TRACKING_URI`. If it reads the pods' rows, a Secret of the
     Job's name is mounted that opens their windows, and the Job is suspended until that is there.
     """
-    event = json.dumps(_event(line, drift), separators=(",", ":"))
+    event = json.dumps(drift_event.event(line, drift, spec.drift.window), separators=(",", ":"))
     template = spec.retraining.job_template
     content: Json = (
         copy.deepcopy(template["spec"]) if template else _default(spec, settings, line, event, active_version)
@@ -56,6 +55,8 @@ def retraining_job(
     environment = _environment(observed, spec, settings, line, event, active_version)
     for container in pod["spec"]["containers"]:
         container["env"] = [*(container.get("env") or []), *environment]
+        container.setdefault("terminationMessagePath", TERMINATION_LOG)
+        container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     if reads_pods(spec.retraining):
         content["suspend"] = True
         _mount_pods(pod["spec"], line.job)
@@ -75,18 +76,6 @@ def _mount_pods(pod: Json, secret: str) -> None:
     mount = {"name": "anomaly-pods", "mountPath": PODS_DIR, "readOnly": True}
     for container in pod["containers"]:
         container["volumeMounts"] = [*(container.get("volumeMounts") or []), mount]
-
-
-def _event(line: Retraining, drift: DriftEpisode | None) -> Json:
-    event: Json = {"id": line.job, "trigger": line.trigger, "reason": line.reason}
-    if line.trigger == "Drift" and drift is not None:
-        # The same for every try, so that a Job that failed late does not register a second version.
-        event["id"] = f"{drift.revision}/{int(drift.since)}"
-        event |= {"revision": drift.revision, "since": rfc3339(drift.since)}
-        event |= {"evidence": [{"metric": e.metric, "value": e.value, "limit": e.limit} for e in drift.evidence]}
-        if drift.window_start is not None:
-            event["breachStart"] = rfc3339(drift.window_start)
-    return event
 
 
 def _environment(
@@ -125,8 +114,6 @@ def _default(spec: Spec, settings: PodSettings, line: Retraining, event: str, ac
         "volumeMounts": mounts,
         "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
         "securityContext": container_context,
-        "terminationMessagePath": TERMINATION_LOG,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     pod: Json = {
         "restartPolicy": "Never",
