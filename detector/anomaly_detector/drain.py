@@ -1,12 +1,16 @@
 """What a draining pod does with requests that still arrive after a rollback: pass them on to the other color.
 
-It is tried once. If the other color cannot be reached or fails, None tells the caller to answer itself.
+It is tried once. If the other color cannot be reached or fails, None tells the caller to answer itself; after some
+failures in a row it is not even tried for a while, so that users do not wait for a time limit each.
 """
 
 import logging
+import time
 
 import aiohttp
 from aiohttp import web
+
+from anomaly_detector.circuit import Breaker
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +28,19 @@ class PassThrough:
     def __init__(self, url: str) -> None:
         self._url = url
         self._session: aiohttp.ClientSession | None = None
+        self._breaker = Breaker()
         self.passed = 0
 
     async def ask(self, request: web.Request, body: bytes) -> web.Response | None:
         """Return the other color's answer; None if it has none to give."""
+        if not self._breaker.allows(time.monotonic()):
+            return None
+        answered = await self._try(request, body)
+        self._breaker.note(success=answered is not None, now=time.monotonic())
+        self.passed += answered is not None
+        return answered
+
+    async def _try(self, request: web.Request, body: bytes) -> web.Response | None:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=TIMEOUT, auto_decompress=True)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED}
@@ -42,7 +55,6 @@ class PassThrough:
             return None
         if answer.status >= _SERVER_ERROR:
             return None
-        self.passed += 1
         kept = {
             name: value
             for name, value in answer.headers.items()

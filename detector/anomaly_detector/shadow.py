@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from anomaly_detector.circuit import Breaker
 from anomaly_detector.protocols import Scored
 from anomaly_detector.protocols.rows import dumps
 from anomaly_detector.report import Shadow
@@ -39,26 +40,6 @@ class Copy:
     own: Scored | None
     """None where the own model failed; then there is nothing to compare."""
     headers: Mapping[str, str]
-
-
-@dataclass(slots=True)
-class Breaker:
-    """Open after some transport failures in a row, for a while; then one try decides."""
-
-    failures_to_open: int = 5
-    seconds_open: float = 2.0
-    _failures: int = 0
-    _until: float = 0.0
-
-    def allows(self, now: float) -> bool:
-        """Say whether a request may be tried."""
-        return now >= self._until
-
-    def note(self, *, success: bool, now: float) -> None:
-        """Learn from a try."""
-        self._failures = 0 if success else self._failures + 1
-        if self._failures >= self.failures_to_open:
-            self._until = now + self.seconds_open
 
 
 @dataclass(slots=True)

@@ -70,14 +70,12 @@ def calibrate(  # noqa: PLR0913 - each is one known fact about the series or the
     windows the result says `calibrated: false` and holds the default thresholds. Raises ValueError if shapes differ.
     """
     names = (*features, SCORE)
-    columns = np.column_stack((series, scores)).astype(np.float64)
-    if columns.shape != (len(series), len(names)):
-        raise ValueError(f"series: expected shape (n, {len(features)}), got {np.shape(series)}")
+    columns = _columns(series, scores, names)
     starts = np.arange(0, len(columns) - window + 1, max(1, window // (2 * STEPS)))
     windows = len(starts[::STEPS])
     factors = {name: effective_sample_factor(columns[:, i]) for i, name in enumerate(names)}
     checks_per_day = rows_per_second * SECONDS_PER_DAY / (window / 2) if rows_per_second else 1000.0
-    result: dict[str, Any] = {
+    known: dict[str, Any] = {
         "window": window,
         "windows": windows,
         "calibrated": windows >= FEWEST_WINDOWS,
@@ -86,18 +84,26 @@ def calibrate(  # noqa: PLR0913 - each is one known fact about the series or the
         "checksPerDay": checks_per_day,
         "trainingRows": len(columns),
         "effectiveSampleFactor": factors,
-        "thresholds": {name: dict(tests) for name in names},
-        "tails": {},
     }
-    if not result["calibrated"]:
-        return result
+    if not known["calibrated"]:
+        return known | {"thresholds": {name: dict(tests) for name in names}, "tails": {}}
     folds = np.minimum((starts + window // 2) * FOLDS // len(columns), FOLDS - 1)
-    observed = _observe(columns, starts, window, folds, [factors[name] for name in names], reference_rows)
+    observed = _observe(columns, starts, window, folds, list(factors.values()), reference_rows)
     level = single_check_level(false_alarms_per_day, checks_per_day, len(names), consecutive_checks)
-    result["tails"] = {name: _tails(observed[:, i]) for i, name in enumerate(names)}
-    result["thresholds"] = {name: thresholds_for(result["tails"][name], level, tests) for name in names}
-    result["falseAlarmRate"] = _false_alarm_rate(observed, folds, level, tests, consecutive_checks, min_votes)
-    return result
+    tails = {name: _tails(observed[:, i]) for i, name in enumerate(names)}
+    return known | {
+        "thresholds": {name: thresholds_for(tail, level, tests) for name, tail in tails.items()},
+        "tails": tails,
+        "falseAlarmRate": _false_alarm_rate(observed, folds, level, tests, consecutive_checks, min_votes),
+    }
+
+
+def _columns(series: Floats, scores: Floats, names: Sequence[str]) -> Floats:
+    """Return the series with its scores as the last column. Raises ValueError if shapes differ."""
+    columns = np.column_stack((series, scores)).astype(np.float64)
+    if columns.shape != (len(series), len(names)):
+        raise ValueError(f"series: expected shape (n, {len(names) - 1}), got {np.shape(series)}")
+    return columns
 
 
 def effective_sample_factor(values: Floats) -> float:

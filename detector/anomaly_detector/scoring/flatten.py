@@ -37,23 +37,14 @@ def flatten(model_dir: Path, out_dir: Path, *, allow_pickle: bool = False) -> di
     Raises RefusedError if the model may not or cannot be served.
     """
     model, flavor = load_model(model_dir, allow_pickle=allow_pickle)
-    try:
-        bundle = read_bundle(model_dir)
-    except BundleError as error:
-        raise RefusedError(str(error)) from None
-    features = _features(model, None if bundle is None else bundle.features)
-    score = estimators.score_function(model, features)
-    threshold = estimators.threshold_of(model)
+    features, sample = _known_rows(model, model_dir)
+    score, threshold = estimators.score_function(model, features), estimators.threshold_of(model)
     if not np.isfinite(threshold):
         raise RefusedError(f"the model's threshold is {threshold}, which no score can be compared with")
-    sample = np.zeros((1, len(features))) if bundle is None else _systematic(bundle.reference, PARITY_ROWS)
-    try:
-        score(sample[:1])
-    except Exception as error:  # noqa: BLE001 - whatever a model raises, it cannot be served
-        if bundle is not None:
-            raise RefusedError(
-                f"the model cannot score its own reference rows: {type(error).__name__}: {error}"
-            ) from None
+    if sample is None:
+        sample = np.zeros((1, len(features)))
+    else:
+        _check_scorable(score, sample)
     meta: dict[str, Any] = {
         "schemaVersion": 1,
         "features": list(features),
@@ -68,12 +59,29 @@ def flatten(model_dir: Path, out_dir: Path, *, allow_pickle: bool = False) -> di
     except _NotFlatError as reason:
         meta |= {"mode": "scikit-learn", "kind": f"scikit-learn: {reason}"}
     else:
-        meta |= description
+        meta |= description | {"steps": None if steps is None else [step.operation for step in steps]}
         names = {f"step{i}_{part}": getattr(s, part) for i, s in enumerate(steps or ()) for part in ("first", "second")}
-        meta["steps"] = None if steps is None else [step.operation for step in steps]
         np.savez(out_dir / "forest.npz", **forest.to_arrays(), **names)
     (out_dir / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
     return meta
+
+
+def _known_rows(model: Any, model_dir: Path) -> tuple[tuple[str, ...], Floats | None]:
+    """Return the features, and rows that the model must be able to score: the bundle's, if there is one."""
+    try:
+        bundle = read_bundle(model_dir)
+    except BundleError as error:
+        raise RefusedError(str(error)) from None
+    if bundle is None:
+        return _features(model, None), None
+    return _features(model, bundle.features), _systematic(bundle.reference, PARITY_ROWS)
+
+
+def _check_scorable(score: Callable[[Floats], Floats], sample: Floats) -> None:
+    try:
+        score(sample[:1])
+    except Exception as error:  # noqa: BLE001 - whatever a model raises, it cannot be served
+        raise RefusedError(f"the model cannot score its own reference rows: {type(error).__name__}: {error}") from None
 
 
 class _NotFlatError(Exception):
@@ -93,19 +101,7 @@ def _flat(
     except (AttributeError, ImportError) as error:
         raise _NotFlatError(f"this version lays IsolationForest out otherwise ({error})") from None
     _compare(last.score_samples, lambda rows: _forest_score(forest, rows), _probes(forest), threshold, "the trees")
-    known = [scaling.steps_of(step) for step in before]
-    steps = None if any(step is None for step in known) else tuple(s for step in known for s in step or ())
-    if steps is None:
-        transform = estimators.with_names(model, model[:-1].transform, features)
-        description = {
-            "mode": "transformed",
-            "kind": "flat forest behind scikit-learn transformers: "
-            + ", ".join(type(step).__name__ for step, seen in zip(before, known, strict=True) if seen is None),
-            "oneToOne": all(estimators.is_one_to_one(step) for step in before),
-        }
-    else:
-        transform = lambda rows: scaling.apply(steps, rows)  # noqa: E731 - the same name both ways
-        description = {"mode": "flat", "kind": "flat forest", "oneToOne": True}
+    steps, transform, description = _before(model, before, features)
     if forest.width != len(features):
         description["oneToOne"] = False
 
@@ -114,6 +110,24 @@ def _flat(
 
     _compare(lambda rows: -score(rows), flat, _with_gaps(score, sample), threshold, "the reference rows")
     return forest, steps, description
+
+
+def _before(
+    model: Any, before: Sequence[Any], features: tuple[str, ...]
+) -> tuple[tuple[scaling.Step, ...] | None, Callable[[Floats], Any], dict[str, Any]]:
+    """Return what comes before the forest: as steps (None: scikit-learn transforms), as a function, for meta.json."""
+    known = [scaling.steps_of(step) for step in before]
+    if any(step is None for step in known):
+        names = ", ".join(type(step).__name__ for step, seen in zip(before, known, strict=True) if seen is None)
+        described = {
+            "mode": "transformed",
+            "kind": f"flat forest behind scikit-learn transformers: {names}",
+            "oneToOne": all(estimators.is_one_to_one(step) for step in before),
+        }
+        return None, estimators.with_names(model, model[:-1].transform, features), described
+    steps = tuple(s for step in known for s in step or ())
+    described = {"mode": "flat", "kind": "flat forest", "oneToOne": True}
+    return steps, lambda rows: scaling.apply(steps, rows), described
 
 
 def _forest_score(forest: FlatForest, rows: Floats) -> Floats:
