@@ -23,7 +23,7 @@ REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
         "mlserver==1.7.1",
         "mlserver-sklearn==1.7.1",
         "uvloop<0.22",
-    ),  # its workers do not start with newer ones
+    ),  # its workers need an older loop
     "kserve": ("kserve==0.21.0",),
     "mlflow": ("mlflow==3.17.2",),
     "evidently": ("evidently==0.7.23",),
