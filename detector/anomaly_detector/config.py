@@ -39,15 +39,40 @@ class DriftConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InfluxConfig:
-    """Where points are written."""
+class InfluxServer:
+    """A bucket of an InfluxDB 2."""
 
     url: str
     org: str
     bucket: str
-    write: Literal["all", "sampled", "anomalies"] = "anomalies"
     token_file: str | None = None
-    """Read at each write, since it may rotate; none where no token is needed."""
+    """Read at each request, since it may rotate; none where no token is needed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfluxConfig(InfluxServer):
+    """Where points are written."""
+
+    write: Literal["all", "sampled", "anomalies"] = "anomalies"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceConfig(InfluxServer):
+    """Points to score without a client, and where their results go (the same bucket)."""
+
+    measurement: str | None
+    """None: `query` says which points."""
+    query: str | None
+    """Flux, with `v.timeRangeStart` and `v.timeRangeStop`."""
+    fields: Mapping[str, str]
+    """Field by feature, where they are not called the same."""
+    result_measurement: str
+    interval: float
+    """Seconds between two looks."""
+    lateness: float
+    """Seconds by which a point may arrive late."""
+    owner_uid: str
+    """UID of the AnomalyModel, which owns the Lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +88,7 @@ class Config:
     explanations: bool = True
     top_k: int = 3
     influxdb: InfluxConfig | None = None
+    source: SourceConfig | None = None
 
 
 def parse_config(text: str) -> Config:
@@ -78,7 +104,7 @@ def parse_config(text: str) -> Config:
         )
     gates, drift, explanations = top.section("gates"), top.section("drift"), top.section("explanations")
     error_rate, drift_gate, tests = gates.section("errorRate"), gates.section("drift"), drift.section("tests")
-    influxdb = top.value.get("influxdb")
+    influxdb, source = top.value.get("influxdb"), top.value.get("source")
     default = Config()
     return Config(
         heartbeat_seconds=top.number("heartbeatSeconds", default.heartbeat_seconds, low=0.1, high=86_400),
@@ -96,6 +122,7 @@ def parse_config(text: str) -> Config:
         explanations=explanations.flag("enabled"),
         top_k=int(explanations.number("topK", default.top_k, low=1, high=100)),
         influxdb=None if influxdb is None else _influxdb(_Section(f"{CONFIG_FILE}.influxdb", influxdb)),
+        source=None if source is None else _source(_Section(f"{CONFIG_FILE}.source", source)),
     )
 
 
@@ -103,13 +130,39 @@ def _influxdb(section: "_Section") -> InfluxConfig:
     write = section.value.get("write", "anomalies")
     if write not in ("all", "sampled", "anomalies"):
         raise ConfigError(f"{section.where}.write: expected all, sampled or anomalies, got {json.dumps(write)[:80]}")
+    return InfluxConfig(write=write, **_server(section))
+
+
+def _source(section: "_Section") -> SourceConfig:
+    fields = section.section("fields").value
+    if not all(isinstance(name, str) and name for name in fields.values()):
+        raise ConfigError(f"{section.where}.fields: expected the name of a field by feature")
+    measurement, query = section.optional_text("measurement"), section.optional_text("query")
+    if (measurement is None) == (query is None):
+        raise ConfigError(f"{section.where}: expected either measurement or query")
+    return SourceConfig(
+        measurement=measurement,
+        query=query,
+        fields=MappingProxyType(fields),
+        result_measurement=section.text("resultMeasurement"),
+        interval=section.number("intervalSeconds", 10.0, low=0.1, high=86_400),
+        lateness=section.number("latenessSeconds", 30.0, low=0, high=86_400),
+        owner_uid=section.text("ownerUid"),
+        **_server(section),
+    )
+
+
+def _server(section: "_Section") -> dict[str, Any]:
+    """Return what every connection to InfluxDB needs."""
     url = section.text("url")
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"{section.where}.url: expected http://... or https://..., got {url[:80]!r}")
-    token_file = section.text("tokenFile") if section.value.get("tokenFile") is not None else None
-    return InfluxConfig(
-        url=url.rstrip("/"), org=section.text("org"), bucket=section.text("bucket"), write=write, token_file=token_file
-    )
+    return {
+        "url": url.rstrip("/"),
+        "org": section.text("org"),
+        "bucket": section.text("bucket"),
+        "token_file": section.optional_text("tokenFile"),
+    }
 
 
 class _Section:
@@ -139,6 +192,9 @@ class _Section:
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{self.where}.{name}: expected text, got {json.dumps(value)[:80]}")
         return value
+
+    def optional_text(self, name: str) -> str | None:
+        return None if self.value.get(name) is None else self.text(name)
 
     def flag(self, name: str) -> bool:
         value = self.value.get(name, True)

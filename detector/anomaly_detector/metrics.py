@@ -1,5 +1,6 @@
 """Prometheus metrics of the pod, read at scrape time from what is counted anyway."""
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from anomaly_detector.report import SOURCES, Source
 
 if TYPE_CHECKING:
     from anomaly_detector.pod import Pod
+    from anomaly_detector.source.reader import StreamSource
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5)
@@ -103,9 +105,23 @@ def _serving(pod: "Pod") -> Iterator[Metric]:
         for outcome in ("written", "dropped", "rejected"):
             points.add_metric([outcome], getattr(pod.influx.outcomes, outcome))
         yield points
+    if pod.source is not None and pod.source_config() is not None:
+        yield from _source(pod.source)
     if pod.reporter is not None:
         yield CounterMetricFamily("anomaly_reports_written", "Reports written.", value=pod.reporter.written)
         yield CounterMetricFamily("anomaly_reports_failed", "Reports not written.", value=pod.reporter.failures)
+
+
+def _source(source: "StreamSource") -> Iterator[Metric]:
+    points = CounterMetricFamily("anomaly_source_points", "Points of spec.source, by outcome.", labels=["outcome"])
+    for outcome in ("written", "refused", "failed", "rejected"):
+        points.add_metric([outcome], getattr(source.counters, outcome))
+    yield points
+    yield CounterMetricFamily("anomaly_source_errors", "Looks for points that failed.", value=source.counters.errors)
+    yield GaugeMetricFamily("anomaly_source_holder", "1 while this pod reads.", value=float(source.lease.holds()))
+    if source.position is not None:
+        lag = max(0.0, time.time() - source.position / 1e9)
+        yield GaugeMetricFamily("anomaly_source_lag_seconds", "How far behind now this pod has read.", value=lag)
 
 
 def exposition(registry: CollectorRegistry) -> bytes:

@@ -4,13 +4,15 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import psutil
 
-from anomaly_detector.config import InfluxConfig, LiveConfig
+from anomaly_detector.config import InfluxConfig, LiveConfig, SourceConfig
 from anomaly_detector.dataplane import DataPlane
 from anomaly_detector.drain import PassThrough
 from anomaly_detector.influx.writer import InfluxWriter
+from anomaly_detector.kube import ApiServer
 from anomaly_detector.memory import resident_bytes
 from anomaly_detector.observer import Observer
 from anomaly_detector.report import SOURCES, Drift, Report, Shadow
@@ -19,6 +21,9 @@ from anomaly_detector.roles import Assignment, Roles
 from anomaly_detector.settings import Settings
 from anomaly_detector.shadow import ShadowTraffic
 from anomaly_detector.window import Tally, Window
+
+if TYPE_CHECKING:
+    from anomaly_detector.source.reader import StreamSource
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -39,9 +44,12 @@ class Pod:
     window: Window
     roles: Roles
     pass_through: PassThrough
+    api: ApiServer | None = None
+    """None outside a cluster."""
     serving: Serving | None = None
     reporter: Reporter | None = None
     influx: InfluxWriter | None = None
+    source: "StreamSource | None" = None
     ready: bool = False
     terminating: bool = False
     in_flight: int = 0
@@ -88,6 +96,11 @@ class Pod:
     def influx_config(self) -> InfluxConfig | None:
         """Return where points go; a token folder named by the environment wins over the ConfigMap's."""
         config, folder = self.live.config.influxdb, self.settings.influxdb_dir
+        return replace(config, token_file=str(folder / "token")) if config is not None and folder else config
+
+    def source_config(self) -> SourceConfig | None:
+        """Return which points are scored without a client; a token folder named by the environment wins."""
+        config, folder = self.live.config.source, self.settings.source_influxdb_dir
         return replace(config, token_file=str(folder / "token")) if config is not None and folder else config
 
     def change_role(self, assignment: Assignment) -> None:
@@ -150,6 +163,8 @@ class Pod:
         notes = [] if model.bundle is not None else ["NoReference: see anomaly-train adopt"]
         if not model.fast:
             notes.append(f"Fallback: {model.scorer.kind}"[:300])
+        if self.source is not None and self.source.note:
+            notes.append(self.source.note)
         return tuple(notes)
 
 

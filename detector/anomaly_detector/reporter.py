@@ -30,9 +30,6 @@ class Target(Protocol):
     async def apply(self, annotations: Mapping[str, str]) -> frozenset[str]:
         """Apply them and return the keys that somebody else holds. Raises ApplyError."""
 
-    async def close(self) -> None:
-        """Close connections."""
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -118,10 +115,6 @@ class Reporter:
             if now >= self._not_before and self._wanted(verdict, now):
                 await self._send(verdict)
             await self._sleep()
-
-    async def close(self) -> None:
-        """Close the target's connections."""
-        await self._target.close()
 
     async def _sleep(self) -> None:
         """Wait for the next event; while a pause is in force, at least until it ends."""

@@ -11,12 +11,14 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from anomaly_detector.accounting import Accounting
 from anomaly_detector.admin import AdminServer
 from anomaly_detector.cache import Cache
 from anomaly_detector.config import Config, LiveConfig
+from anomaly_detector.dataplane import DataPlane
 from anomaly_detector.drain import PassThrough
 from anomaly_detector.influx.writer import InfluxWriter
-from anomaly_detector.kube import OwnPod
+from anomaly_detector.kube import ApiServer, OwnPod
 from anomaly_detector.loading import load, make_drift_detector, make_explainer
 from anomaly_detector.metrics import CONTENT_TYPE, PodCollector, RequestMetrics, exposition
 from anomaly_detector.observer import Observer
@@ -27,6 +29,8 @@ from anomaly_detector.roles import Roles
 from anomaly_detector.server import DataServer
 from anomaly_detector.settings import Settings
 from anomaly_detector.shadow import ShadowTraffic
+from anomaly_detector.source.lease import SourceLease
+from anomaly_detector.source.reader import StreamSource
 from anomaly_detector.window import Window
 
 log = logging.getLogger(__name__)
@@ -53,10 +57,11 @@ async def serve(settings: Settings) -> None:
     pod = _pod(settings)
     registry = CollectorRegistry()
     registry.register(PodCollector(pod))
-    runners = await _open_ports(pod, registry)
+    accounting = Accounting(pod, RequestMetrics(registry))
+    runners = await _open_ports(pod, registry, accounting)
     background: set[asyncio.Task[None]] = set()
     try:
-        if await _unless(stop, _load(pod)):
+        if await _unless(stop, _load(pod, accounting)):
             _start(pod, background, stop)
             gc.collect()
             gc.freeze()  # what is loaded stays: later collections need not look through it
@@ -106,15 +111,16 @@ def _pod(settings: Settings) -> Pod:
         window=Window(settings.window_seconds),
         roles=Roles(),
         pass_through=PassThrough(settings.neighbours[settings.other_color]),
+        api=ApiServer(settings.kubernetes, settings.serviceaccount_dir) if settings.kubernetes else None,
     )
     pod.roles.on_change.append(pod.change_role)
     return pod
 
 
-async def _open_ports(pod: Pod, registry: CollectorRegistry) -> list[web.AppRunner]:
-    metrics, cache = RequestMetrics(registry), Cache(pod.settings.artifact.cache_dir)
-    users = DataServer(pod, metrics, cache, for_users=True)
-    shadow = DataServer(pod, metrics, cache, for_users=False)
+async def _open_ports(pod: Pod, registry: CollectorRegistry, accounting: Accounting) -> list[web.AppRunner]:
+    cache = Cache(pod.settings.artifact.cache_dir)
+    users = DataServer(pod, accounting, cache, for_users=True)
+    shadow = DataServer(pod, accounting, cache, for_users=False)
     apps = {
         USER_PORT: users.app(),
         ADMIN_PORT: AdminServer(pod).app(),
@@ -170,7 +176,7 @@ def _metrics_app(registry: CollectorRegistry) -> web.Application:
     return app
 
 
-async def _load(pod: Pod) -> None:
+async def _load(pod: Pod, accounting: Accounting) -> None:
     """Load the model and build what depends on it."""
     plane = await load(pod.settings, pod.live.config, pod.boot_id)
     detector = await asyncio.to_thread(make_drift_detector, plane.model, pod.live.config)
@@ -187,6 +193,7 @@ async def _load(pod: Pod) -> None:
         config=pod.influx_config(),
     )
     pod.influx = influx
+    pod.source = _source(pod, plane, accounting)
 
     def tell(drift: Drift) -> None:
         influx.note_drift(drift)
@@ -204,6 +211,32 @@ async def _load(pod: Pod) -> None:
     pod.live.on_change.append(reconfigure)
 
 
+def _source(pod: Pod, plane: DataPlane, accounting: Accounting) -> StreamSource | None:
+    """Return what scores points without a client; the pod that holds the Lease does, of those that serve users."""
+    settings = pod.settings
+    if pod.api is None:
+        return None
+
+    def owner_uid() -> str | None:
+        config = pod.live.config.source
+        return None if config is None else config.owner_uid
+
+    def wanted() -> bool:
+        active = pod.roles.current.role == "active"
+        return active and pod.ready and not pod.terminating and pod.live.config.source is not None
+
+    lease = SourceLease(
+        pod.api,
+        namespace=settings.namespace,
+        model=settings.model,
+        pod=settings.pod_name,
+        boot_id=pod.boot_id,
+        owner_uid=owner_uid,
+        wanted=wanted,
+    )
+    return StreamSource(plane=plane, accounting=accounting, lease=lease, tags=pod.tags, config=pod.source_config)
+
+
 def _start(pod: Pod, tasks: set[asyncio.Task[None]], stop: asyncio.Event) -> None:
     """Start what runs beside the requests; if any of it dies, the pod ends, so that it is noticed."""
     serving = pod.serving
@@ -212,16 +245,11 @@ def _start(pod: Pod, tasks: set[asyncio.Task[None]], stop: asyncio.Event) -> Non
     work: list[Coroutine[Any, Any, None]] = [serving.observer.run(), serving.shadow.run(), _follow_config(pod.live)]
     if pod.influx is not None:
         work.append(pod.influx.run())
-    settings = pod.settings
-    if settings.kubernetes:
-        target = OwnPod(
-            url=settings.kubernetes,
-            namespace=settings.namespace,
-            pod=settings.pod_name,
-            credentials=settings.serviceaccount_dir,
-        )
+    if pod.source is not None:
+        work += [pod.source.lease.run(), pod.source.run()]
+    if pod.api is not None:
         pod.reporter = Reporter(
-            target,
+            OwnPod(pod.api, namespace=pod.settings.namespace, pod=pod.settings.pod_name),
             build=pod.report,
             look=pod.look,
             sources=lambda: pod.roles.gated_sources,
@@ -254,7 +282,7 @@ async def _follow_config(live: LiveConfig) -> None:
 
 async def _close(pod: Pod) -> None:
     await pod.pass_through.close()
-    if pod.reporter is not None:
-        await pod.reporter.close()
+    if pod.api is not None:
+        await pod.api.close()
     if pod.serving is not None:
         pod.serving.plane.close()

@@ -8,15 +8,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import orjson
 from aiohttp import web
 
 from anomaly_detector import openapi
+from anomaly_detector.accounting import Accounting
 from anomaly_detector.cache import Cache
-from anomaly_detector.metrics import RequestMetrics
-from anomaly_detector.observer import Observation
 from anomaly_detector.pod import Pod, Serving
 from anomaly_detector.problems import Problem
 from anomaly_detector.protocols import Answer, Codec, Payload, Query, Scored
@@ -24,7 +23,7 @@ from anomaly_detector.protocols.invocations import Invocations
 from anomaly_detector.protocols.predict import Explain, Predict
 from anomaly_detector.protocols.v2 import Infer, metadata
 from anomaly_detector.report import SOURCES, Source
-from anomaly_detector.shadow import Copy, trace_headers
+from anomaly_detector.shadow import trace_headers
 
 log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -38,8 +37,8 @@ _SERVER_ERROR, _TIMED_OUT = 500, 504
 class DataServer:
     """The routes that users and the other color share. `own_source` is fixed on 8080 and by header on 8082."""
 
-    def __init__(self, pod: Pod, metrics: RequestMetrics, cache: Cache, *, for_users: bool) -> None:
-        self._pod, self._metrics, self._cache = pod, metrics, cache
+    def __init__(self, pod: Pod, accounting: Accounting, cache: Cache, *, for_users: bool) -> None:
+        self._pod, self._accounting, self._cache = pod, accounting, cache
         self._for_users = for_users
         settings = pod.settings
         self._headers = {
@@ -87,8 +86,7 @@ class DataServer:
         async def handle(request: web.Request) -> web.StreamResponse:
             pod, source = self._pod, self._source(request)
             if pod.in_flight >= pod.settings.max_in_flight:
-                pod.window.shed(source)
-                self._metrics.refused(source, "shed")
+                self._accounting.shed(source)
                 problem = Problem(503, "Overloaded", "too many requests in flight; try again")
                 return _response(codec.refuse(problem), retry_after=True)
             pod.in_flight += 1
@@ -115,7 +113,7 @@ class DataServer:
             response = await self._answer(request, body, codec, source)
         except Exception as error:
             log.exception("a request could not be answered")
-            self._count_failed(source, 0, time.perf_counter() - began)
+            self._accounting.failed(0, source, time.perf_counter() - began)
             response = _response(codec.refuse(Problem(500, "ServerError", f"not answered: {type(error).__name__}")))
         if source == "user":
             pod.last_own_user_answer = datetime.now(UTC)
@@ -154,48 +152,29 @@ class DataServer:
             scored = await serving.plane.answer(query)
         except Problem as problem:
             if problem.status >= _SERVER_ERROR:
-                self._failed(request, query, source, time.perf_counter() - times[0])
+                self._accounting.failed(len(query.rows), source, time.perf_counter() - times[0])
+                self._copy(request, query, None)
                 return _response(codec.refuse(problem))
             return self._refuse(codec, problem, source)
         times.append(time.perf_counter())
         answer = codec.render(query, scored, contract)
         times.append(time.perf_counter())
-        self._served(request, query, scored, source, tuple(times))
+        self._accounting.served(query, scored, source, tuple(times))
+        self._accounting.observe(query, scored, source)
+        self._copy(request, query, scored)
         response = _response(answer)
         if len(answer.body) >= GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
             response.enable_compression(web.ContentCoding.gzip)
         return response
 
-    def _served(
-        self, request: web.Request, query: Query, scored: Scored, source: Source, times: tuple[float, ...]
-    ) -> None:
-        rows, anomalies = len(query.rows), len(scored.ids)
-        milliseconds = (times[-1] - times[0]) * 1000
-        self._pod.window.served(source, milliseconds=milliseconds, rows=rows, anomalies=anomalies, failed=False)
-        self._metrics.answered(source, times=times, rows=rows, anomalies=anomalies)
-        serving = cast("Serving", self._pod.serving)
-        serving.observer.offer(Observation(query.rows, scored, source))
-        self._copy(request, query, scored)
-
-    def _failed(self, request: web.Request, query: Query, source: Source, seconds: float) -> None:
-        self._count_failed(source, len(query.rows), seconds)
-        self._copy(request, query, None)
-
-    def _count_failed(self, source: Source, rows: int, seconds: float) -> None:
-        self._pod.window.served(source, milliseconds=seconds * 1000, rows=rows, anomalies=0, failed=True)
-        self._metrics.refused(source, "failed")
-        self._pod.wake_reporter()
-
     def _copy(self, request: web.Request, query: Query, scored: Scored | None) -> None:
-        """Copy what users ask while active; requests on 8082 are copies already."""
-        current, serving = self._pod.roles.current, self._pod.serving
-        if self._for_users and serving is not None and current.role == "active" and current.shadow_percent > 0:
-            serving.shadow.offer(Copy(query.rows, scored, trace_headers(request.headers)), current.shadow_percent)
+        """Copy what users ask; requests on 8082 are copies already."""
+        if self._for_users:
+            self._accounting.copy(query, scored, trace_headers(request.headers))
 
     def _refuse(self, codec: Codec, problem: Problem, source: Source) -> web.Response:
         if problem.status < _SERVER_ERROR:
-            self._pod.window.client_error(source)
-            self._metrics.refused(source, "client_error")
+            self._accounting.refused(source)
         return _response(codec.refuse(problem), retry_after=problem.status >= _SERVER_ERROR)
 
     def _source(self, request: web.Request) -> Source:

@@ -56,6 +56,8 @@ class Settings:
     """Base URL of either color's Service."""
     influxdb_dir: Path | None = None
     """Folder with the file `token`; none: the path that the ConfigMap names."""
+    source_influxdb_dir: Path | None = None
+    """The same for the bucket whose points are scored."""
     window_seconds: float = 30.0
     max_payload_bytes: int = 8 * 2**20
     max_in_flight: int = 128
@@ -89,7 +91,7 @@ class FetchSettings:
 def read_settings(environ: Mapping[str, str] = os.environ, *, bind: str | None = None) -> Settings:
     """Read what `serve` needs; raises SettingsError naming all that is missing or wrong."""
     read = _Reader(environ)
-    influxdb = read.text("ANOMALY_INFLUXDB_DIR", "")
+    influxdb, source = read.text("ANOMALY_INFLUXDB_DIR", ""), read.text("ANOMALY_SOURCE_INFLUXDB_DIR", "")
     model = read.text("ANOMALY_MODEL", check=_name)
     namespace = read.text("ANOMALY_NAMESPACE", check=_name)
     settings = Settings(
@@ -111,6 +113,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, bind: str | None =
         kubernetes=_kubernetes(read),
         neighbours=_neighbours(read, model, namespace),
         influxdb_dir=Path(influxdb) if influxdb else None,
+        source_influxdb_dir=Path(source) if source else None,
         window_seconds=read.number("ANOMALY_WINDOW_SECONDS", 30.0, low=1, high=600),
         max_payload_bytes=int(read.number("ANOMALY_MAX_PAYLOAD_BYTES", 8 * 2**20, low=1024, high=2**30)),
         max_in_flight=int(read.number("ANOMALY_MAX_IN_FLIGHT", 128, low=1, high=100_000)),

@@ -1,14 +1,12 @@
 """The queue between the pod and InfluxDB: bounded, in batches, with patience, and never in a request's way."""
 
 import asyncio
-import gzip
 import logging
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import aiohttp
 import numpy as np
@@ -16,6 +14,7 @@ import numpy as np
 from anomaly_detector.config import InfluxConfig
 from anomaly_detector.dataplane import EXPLAINED_IN_ANSWER, DataPlane
 from anomaly_detector.influx import points
+from anomaly_detector.influx.client import InfluxClient, InfluxError, RejectedError, TooLargeError
 from anomaly_detector.observer import Observation
 from anomaly_detector.report import Drift, Report
 
@@ -24,12 +23,10 @@ log = logging.getLogger(__name__)
 MAX_ROWS, MAX_POINTS = 20_000, 20_000
 BATCH = 500
 FLUSH_SECONDS = 1.0
-TIMEOUT = aiohttp.ClientTimeout(total=10, connect=2)
 CLOSE_SECONDS = 2.0
 RETRY_FIRST, RETRY_LONGEST = 1.0, 60.0
 PAUSE_EVERY = 256
 """Rows after which requests get their turn."""
-_OK_BELOW, _BAD_REQUEST, _TOO_LARGE, _UNPROCESSABLE = 300, 400, 413, 422
 
 
 @dataclass(slots=True)
@@ -82,7 +79,7 @@ class InfluxWriter:
 
     async def run(self) -> None:
         """Write each second, or sooner when much is waiting, until cancelled; then once more, briefly."""
-        async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+        async with aiohttp.ClientSession() as session:
             try:
                 while True:
                     await self._sleep(FLUSH_SECONDS)
@@ -168,44 +165,29 @@ class InfluxWriter:
 
     async def _write(self, session: aiohttp.ClientSession, config: InfluxConfig, batch: list[str]) -> float:
         """Send one batch; return 0, or the seconds to wait before it is sent again."""
-        headers = {"content-encoding": "gzip", "content-type": "text/plain; charset=utf-8"}
         try:
-            headers |= _authorization(config)
-            async with session.post(
-                f"{config.url}/api/v2/write",
-                params={"org": config.org, "bucket": config.bucket, "precision": "ns"},
-                data=gzip.compress("\n".join(batch).encode(), compresslevel=1),
-                headers=headers,
-            ) as answer:
-                status, text = answer.status, (await answer.text(errors="replace"))[:300]
-                retry_after = answer.headers.get("retry-after", "")
-        except (OSError, aiohttp.ClientError, TimeoutError) as error:
-            return self._again(f"{type(error).__name__}: {error}", "")
-        if status < _OK_BELOW:
-            self.outcomes.written += len(batch)
-            self._retry = RETRY_FIRST
-            return 0.0
-        if status == _TOO_LARGE and len(batch) > 1:
+            await InfluxClient(session, config).write(batch)
+        except TooLargeError as error:
+            if len(batch) == 1:
+                return self._reject(batch, error)
             half = len(batch) // 2
             return await self._write(session, config, batch[:half]) or await self._write(session, config, batch[half:])
-        if status in (_BAD_REQUEST, _TOO_LARGE, _UNPROCESSABLE):
-            self.outcomes.rejected += len(batch)
-            log.warning("InfluxDB rejected %d points: %s %s", len(batch), status, text)
-            return 0.0
-        return self._again(f"{status} {text}", retry_after)
+        except RejectedError as error:
+            return self._reject(batch, error)
+        except InfluxError as error:
+            return self._again(error)
+        self.outcomes.written += len(batch)
+        self._retry = RETRY_FIRST
+        return 0.0
 
-    def _again(self, reason: str, retry_after: str) -> float:
+    def _reject(self, batch: list[str], error: InfluxError) -> float:
+        self.outcomes.rejected += len(batch)
+        log.warning("InfluxDB rejected %d points: %s", len(batch), error)
+        return 0.0
+
+    def _again(self, error: InfluxError) -> float:
         self.outcomes.failures += 1
-        pause = self._retry * random.uniform(0.5, 1.0)
-        if retry_after.isascii() and retry_after.isdigit():
-            pause = max(pause, min(float(retry_after), 300.0))
+        pause = max(self._retry * random.uniform(0.5, 1.0), error.retry_after)
         self._retry = min(self._retry * 2, RETRY_LONGEST)
-        log.warning("InfluxDB did not take the points, next try in %.1f s: %s", pause, reason)
+        log.warning("InfluxDB did not take the points, next try in %.1f s: %s", pause, error)
         return pause
-
-
-def _authorization(config: InfluxConfig) -> dict[str, str]:
-    """Read the token as it is now; raises OSError."""
-    if config.token_file is None:
-        return {}
-    return {"authorization": f"Token {Path(config.token_file).read_text().strip()}"}

@@ -240,9 +240,7 @@ class Spec:
     drift: DriftSpec = nested("How the detectors look for drift.", DriftSpec)
     explanations: Explanations = nested("SHAP explanations of anomalies.", Explanations)
     influxdb: InfluxDB | None = field("Where the detectors write what they saw.", default=None)
-    source: SourceSpec | None = field(
-        "Points to score without a client. Reserved: no detector reads it yet.", default=None
-    )
+    source: SourceSpec | None = field("Points to score without a client.", default=None)
     retraining: Retraining = nested("A new version when the world has moved.", Retraining)
     quarantine: Quarantine = nested("How long a rejected revision stays rejected.", Quarantine)
     network_policy: NetworkPolicySpec = nested("Who may reach the detector pods.", NetworkPolicySpec)

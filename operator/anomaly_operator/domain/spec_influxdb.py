@@ -1,9 +1,9 @@
 """`spec.influxdb` and `spec.source`: where predictions are written, and where points to score may come from."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from anomaly_operator.domain.fields import field
+from anomaly_operator.domain.fields import Rule, field
 
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _URI = r"^https?://[^\s]+$"
@@ -32,14 +32,57 @@ class InfluxDB:
 class InfluxSource:
     """Points that land in a bucket and are to be scored."""
 
+    RULES: ClassVar = (
+        Rule(
+            "has(self.measurement) != has(self.query)",
+            "exactly one of measurement and query is needed: keep the one that says which points to score",
+            lambda source: (source.measurement is None) != (source.query is None),
+            ".measurement",
+        ),
+        Rule(
+            "!has(self.measurement) || self.measurement != self.resultMeasurement",
+            "resultMeasurement must not be measurement, or results would be scored as points: rename it",
+            lambda source: source.measurement != source.result_measurement,
+            ".resultMeasurement",
+        ),
+        Rule(
+            "!has(self.query) || (self.query.contains('v.timeRangeStart') && self.query.contains('v.timeRangeStop'))",
+            "query must read range(start: v.timeRangeStart, stop: v.timeRangeStop), which are set for each reading",
+            lambda source: (
+                source.query is None or all(f"v.timeRange{end}" in source.query for end in ("Start", "Stop"))
+            ),
+            ".query",
+        ),
+    )
+
     url: str = field("Address of InfluxDB 2.", maxLength=2048, pattern=_URI)
     org: str = field("Organisation.", maxLength=256)
-    bucket: str = field("Bucket.", maxLength=256)
-    measurement: str = field("Measurement whose fields are the features.", maxLength=256)
-    query: str | None = field("Flux query instead of bucket and measurement.", default=None, maxLength=8192)
-    token_secret_ref: SecretKeyRef | None = field("Secret with the token.", default=None)
+    bucket: str = field("Bucket of the points, and of their results.", maxLength=256)
+    measurement: str | None = field(
+        "Measurement whose fields are the features. Each series (host, for example) is scored by itself.",
+        default=None, minLength=1, maxLength=256,
+    )  # fmt: skip
+    query: str | None = field(
+        "Flux query instead of measurement: one row a time and series, one column a feature, with"
+        " range(start: v.timeRangeStart, stop: v.timeRangeStop).",
+        default=None, minLength=1, maxLength=8192,
+    )  # fmt: skip
+    fields: dict[str, str] = field(
+        "Field (or column) of a feature, by feature, where they are not called the same.", default={}, maxProperties=512
+    )
+    result_measurement: str = field(
+        "Measurement that results are written to, with the tags and time of their point.",
+        default="anomaly_result", minLength=1, maxLength=256,
+    )  # fmt: skip
+    token_secret_ref: SecretKeyRef | None = field(
+        "Secret with the token, which must be allowed to read and write the bucket.", default=None
+    )
     interval: float = field("How often new points are read.", default="10s", format="duration")
-    lateness: float = field("How late a point may arrive.", default="30s", format="duration")
+    lateness: float = field(
+        "How late a point may arrive; one that is later is not scored. A point without all features waits as long for"
+        " the rest of them.",
+        default="30s", format="duration",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,3 +177,69 @@ def test_service_accounts_that_are_no_detectors_are_left_alone(installed, admin)
     annotate(somebody, "two", {"example.com/note": "hello"})
 
     assert call(admin, "GET", path("two"))["metadata"]["annotations"]["example.com/note"] == "hello"
+
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/demo/leases"
+
+
+def lease(name="cpu-watch-source", *, model="cpu-watch", kind="AnomalyModel", uid="0-0-0", **metadata):
+    owner = {"apiVersion": "anomalymodel.dev/v1alpha1", "kind": kind, "name": model, "uid": uid}
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": name, "namespace": "demo", "ownerReferences": [owner], **metadata},
+        "spec": {"holderIdentity": "one", "leaseDurationSeconds": 15},
+    }
+
+
+def test_the_lease_of_its_model_s_points_can_be_made_and_renewed_with_the_position(admin, detector):
+    spec = {"model": {"name": "m", "alias": "champion"}}
+    model = {"apiVersion": "anomalymodel.dev/v1alpha1", "kind": "AnomalyModel", "metadata": {"name": "cpu-watch"}}
+    where = "/apis/anomalymodel.dev/v1alpha1/namespaces/demo/anomalymodels"
+    uid = call(admin, "POST", where, model | {"spec": spec})["metadata"]["uid"]
+    made = call(detector, "POST", LEASES, lease(uid=uid))
+    position = {"anomalymodel.dev/source-position": '{"time":"2026-01-01T00:00:00.000000000Z","boot":"b"}'}
+    made["metadata"]["annotations"] = position
+    made["spec"]["holderIdentity"] = "two"
+
+    renewed = call(detector, "PUT", f"{LEASES}/cpu-watch-source", made)
+
+    assert renewed["metadata"]["annotations"] == position
+    with pytest.raises(RefusedError) as late:
+        call(detector, "PUT", f"{LEASES}/cpu-watch-source", made)
+    assert late.value.code == 409
+    renewed["metadata"]["ownerReferences"] = []
+    with pytest.raises(RefusedError, match="one Lease only"):
+        call(detector, "PUT", f"{LEASES}/cpu-watch-source", renewed)
+    renewed["metadata"] = made["metadata"] | {"resourceVersion": renewed["metadata"]["resourceVersion"]}
+    renewed["metadata"]["annotations"] = {"example.com/mine": "1"}
+    with pytest.raises(RefusedError, match="only annotations under"):
+        call(detector, "PUT", f"{LEASES}/cpu-watch-source", renewed)
+    call(admin, "DELETE", f"{where}/cpu-watch")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (lease("anomaly-operator"), "one Lease only"),
+        (lease("other-source", model="other"), "one Lease only"),
+        (lease(kind="ConfigMap"), "one Lease only"),
+        (lease(ownerReferences=[]), "one Lease only"),
+        (lease(finalizers=["example.com/stay"]), "no finalizers"),
+    ],
+    ids=["the operator's", "another model's", "another kind of owner", "nobody's", "with a finalizer"],
+)
+def test_no_other_lease_can_be_made(detector, body, words):
+    with pytest.raises(RefusedError, match=words):
+        call(detector, "POST", LEASES, body)
+
+
+def test_a_lease_that_leads_the_operator_cannot_be_taken(admin, detector):
+    call(admin, "POST", LEASES, lease("anomaly-operator", ownerReferences=[]))
+    there = call(detector, "GET", f"{LEASES}/anomaly-operator")
+    there["spec"]["holderIdentity"] = "me"
+
+    with pytest.raises(RefusedError, match="one Lease only"):
+        call(detector, "PUT", f"{LEASES}/anomaly-operator", there)
+
+    call(admin, "DELETE", f"{LEASES}/anomaly-operator")

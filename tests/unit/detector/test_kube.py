@@ -6,14 +6,15 @@ import shutil
 import certifi
 import pytest
 
-from anomaly_detector.kube import ApplyError, OwnPod
+from anomaly_detector.kube import ApiServer, ApplyError, OwnPod
 
 
 async def test_a_certificate_that_could_not_be_read_once_does_not_end_reporting(tmp_path):
     (tmp_path / "token").write_text("t")
     ca = tmp_path / "ca.crt"
     shutil.copyfile(certifi.where(), ca)
-    pod = OwnPod(url="https://127.0.0.1:1", namespace="ml", pod="p", credentials=tmp_path)
+    api = ApiServer("https://127.0.0.1:1", tmp_path)
+    pod = OwnPod(api, namespace="ml", pod="p")
     with pytest.raises(ApplyError, match="Connect"):
         await pod.apply({"a": "b"})
     ca.write_text("half a certificate")
@@ -25,4 +26,4 @@ async def test_a_certificate_that_could_not_be_read_once_does_not_end_reporting(
     os.utime(ca, (1, 1))
     with pytest.raises(ApplyError, match="Connect"):  # it trusts again, and only nobody is there
         await pod.apply({"a": "b"})
-    await pod.close()
+    await api.close()

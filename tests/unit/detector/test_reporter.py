@@ -101,9 +101,6 @@ class Target:
         self.more.set()
         return frozenset()
 
-    async def close(self):
-        """Nothing to close."""
-
     async def until(self, condition):
         async with asyncio.timeout(30):
             while not condition(self.written):

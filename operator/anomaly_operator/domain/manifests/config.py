@@ -4,11 +4,11 @@ import json
 
 from anomaly_operator.domain import names
 from anomaly_operator.domain.manifests.common import child
-from anomaly_operator.domain.manifests.pods import INFLUXDB_DIR
+from anomaly_operator.domain.manifests.pods import INFLUXDB_DIR, SOURCE_INFLUXDB_DIR
 from anomaly_operator.domain.model import Observed, PodSettings
 from anomaly_operator.domain.records import Json
 from anomaly_operator.domain.spec import Spec
-from anomaly_operator.domain.spec_influxdb import InfluxDB
+from anomaly_operator.domain.spec_influxdb import InfluxDB, SourceSpec
 
 SCHEMA_VERSION = 1
 
@@ -39,6 +39,7 @@ def config_map(observed: Observed, spec: Spec, settings: PodSettings) -> Json:
         },
         "explanations": {"enabled": spec.explanations.enabled, "topK": spec.explanations.top_k},
         "influxdb": _influxdb(spec.influxdb),
+        "source": _source(observed, spec.source),
     }
     text = json.dumps(config, indent=1, sort_keys=True)
     return child(
@@ -60,4 +61,23 @@ def _influxdb(influxdb: InfluxDB | None) -> Json | None:
         "bucket": influxdb.bucket,
         "write": influxdb.write,
         "tokenFile": token,
+    }
+
+
+def _source(observed: Observed, source: SourceSpec | None) -> Json | None:
+    if source is None or source.influxdb is None:
+        return None
+    influxdb = source.influxdb
+    return {
+        "url": influxdb.url,
+        "org": influxdb.org,
+        "bucket": influxdb.bucket,
+        "measurement": influxdb.measurement,
+        "query": influxdb.query,
+        "fields": dict(influxdb.fields),
+        "resultMeasurement": influxdb.result_measurement,
+        "intervalSeconds": influxdb.interval,
+        "latenessSeconds": influxdb.lateness,
+        "tokenFile": f"{SOURCE_INFLUXDB_DIR}/token" if influxdb.token_secret_ref else None,
+        "ownerUid": observed.uid,
     }

@@ -11,11 +11,13 @@ from anomaly_operator.domain.model import PodSettings, Resolved, Revision
 from anomaly_operator.domain.records import Color, Json
 from anomaly_operator.domain.spec import Spec
 from anomaly_operator.domain.spec_detector import DetectorSpec
+from anomaly_operator.domain.spec_influxdb import SecretKeyRef
 
 CONFIG_DIR = "/etc/anomaly"
 CACHE_DIR = "/var/cache/anomaly"
 CREDENTIALS_DIR = "/etc/anomaly-credentials"
 INFLUXDB_DIR = "/etc/anomaly-influxdb"
+SOURCE_INFLUXDB_DIR = "/etc/anomaly-source-influxdb"
 SERVICEACCOUNT_DIR = "/var/run/secrets/kubernetes.io/serviceaccount"
 TERMINATION_LOG = "/dev/termination-log"
 GRACE_SECONDS = 30
@@ -105,11 +107,24 @@ def _volumes(model: str, spec: Spec) -> tuple[list[Json], list[Json]]:
     ]
     if spec.model.credentials_secret_ref:
         volumes.append({"name": "credentials", "secret": {"secretName": spec.model.credentials_secret_ref.name}})
-    if spec.influxdb and spec.influxdb.token_secret_ref:
-        secret = spec.influxdb.token_secret_ref
+    for name, (secret, _, _) in _tokens(spec).items():
         items = [{"key": secret.key, "path": "token"}]
-        volumes.append({"name": "influxdb", "secret": {"secretName": secret.name, "items": items, "optional": True}})
+        volumes.append({"name": name, "secret": {"secretName": secret.name, "items": items, "optional": True}})
     return volumes, mounts
+
+
+def _tokens(spec: Spec) -> dict[str, tuple[SecretKeyRef, str, str]]:
+    """Return the Secrets with tokens of InfluxDB by volume: each with its folder and the variable that names it."""
+    source = spec.source.influxdb if spec.source else None
+    given = {
+        "influxdb": (spec.influxdb and spec.influxdb.token_secret_ref, INFLUXDB_DIR, "ANOMALY_INFLUXDB_DIR"),
+        "source-influxdb": (
+            source and source.token_secret_ref,
+            SOURCE_INFLUXDB_DIR,
+            "ANOMALY_SOURCE_INFLUXDB_DIR",
+        ),
+    }
+    return {name: (secret, folder, variable) for name, (secret, folder, variable) in given.items() if secret}
 
 
 def _environment(model: str, namespace: str, spec: Spec, resolved: Resolved, digest: str) -> list[Json]:
@@ -172,10 +187,9 @@ def _fetch(spec: Spec, image: str, env: list[Any], mounts: list[Json], settings:
 
 
 def _serve(spec: Spec, image: str, env: list[Any], mounts: list[Json], settings: PodSettings) -> Json:
-    influxdb: list[Json] = []
-    if spec.influxdb and spec.influxdb.token_secret_ref:
-        influxdb = [{"name": "influxdb", "mountPath": INFLUXDB_DIR, "readOnly": True}]
-        env = [*env, {"name": "ANOMALY_INFLUXDB_DIR", "value": INFLUXDB_DIR}]
+    tokens = _tokens(spec)
+    secrets = [{"name": name, "mountPath": folder, "readOnly": True} for name, (_, folder, _) in tokens.items()]
+    env = [*env, *({"name": variable, "value": folder} for _, folder, variable in tokens.values())]
     ports = (
         ("http", names.USER_PORT),
         ("admin", names.ADMIN_PORT),
@@ -186,7 +200,7 @@ def _serve(spec: Spec, image: str, env: list[Any], mounts: list[Json], settings:
     return {
         "name": "detector",
         "args": ["serve"],
-        **_container(spec, image, [*mounts, *influxdb]),
+        **_container(spec, image, [*mounts, *secrets]),
         "env": env,
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports],
         "startupProbe": {**health, "periodSeconds": 1, "failureThreshold": 120},
