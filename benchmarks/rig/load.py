@@ -117,34 +117,67 @@ def own_closed_loop(request: Request, *, connections: int, seconds: float) -> Lo
     return _summary(latencies, elapsed, failed)
 
 
+@dataclass(slots=True)
+class _Paced:
+    latencies: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+    failed: int = 0
+    seconds: float = 0.0
+
+
 def open_loop(requests: Sequence[Request], *, rate: float, seconds: float, connections: int = 16) -> Load:
     """Send `requests` in turn at a fixed rate, evenly spaced; latency counts from the intended time.
 
     Raises LoadError when the server closes a connection or falls silent.
     """
-    raws, total = [request.raw() for request in requests], int(rate * seconds)
-    latencies, late, failed, following = [], [], 0, 0
+    paced = _paced(requests, rate=rate, total=int(rate * seconds), connections=connections)
+    return _summary(paced.latencies, paced.seconds, paced.failed, paced.late)
+
+
+def alternating(a: Request, b: Request, *, pairs: int, pause: float) -> tuple[list[float], list[float]]:
+    """Send two requests in turn over one connection, `pause` seconds after each answer; return milliseconds of each.
+
+    Raises LoadError when one of them is not answered with 200.
+    """
+    taken: tuple[list[float], list[float]] = ([], [])
+    with _quiet(), _connected(a, 1) as (one,):
+        for _ in range(pairs):
+            for request, latencies in zip((a, b), taken, strict=True):
+                begun = time.perf_counter()
+                one.send(request.raw(), begun)
+                while not _answered([one], time.perf_counter() + PATIENCE):
+                    pass
+                latencies.append((time.perf_counter() - begun) * 1e3)
+                if one.status != 200:
+                    raise LoadError(f"answered with {one.status}")
+                time.sleep(pause)
+    return taken
+
+
+def _paced(requests: Sequence[Request], *, rate: float, total: int, connections: int) -> _Paced:
+    raws, found, following = [request.raw() for request in requests], _Paced(), 0
     with _quiet(), _connected(requests[0], connections) as pool:
-        idle, busy = deque(pool), set()
+        idle: deque[_Connection] = deque(pool)
+        busy: set[_Connection] = set()
         begun = time.perf_counter() + 0.01
-        while len(latencies) < total:
+        while len(found.latencies) < total:
             now = time.perf_counter()
             due = begun + following / rate
             if following < total and now >= due and idle:
                 one = idle.popleft()
                 one.send(raws[following % len(raws)], due)
-                late.append(now - due)
+                found.late.append(now - due)
                 busy.add(one)
                 following += 1
                 continue
             until = due if following < total and idle else now + PATIENCE
             for one in _answered(busy, until) if busy else _nap(until - now):
-                latencies.append(time.perf_counter() - one.intended)
-                failed += one.status != 200
+                found.latencies.append(time.perf_counter() - one.intended)
+                found.failed += one.status != 200
                 busy.discard(one)
                 idle.append(one)
-        elapsed = time.perf_counter() - begun
-    return _summary(latencies, elapsed, failed, late)
+        found.seconds = time.perf_counter() - begun
+    return found
 
 
 def _summary(latencies: list[float], seconds: float, failed: int, late: Sequence[float] = (0.0,)) -> Load:

@@ -1,5 +1,6 @@
 """Our own pods, as the node starts them; the tests' detector does the work."""
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +8,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rig.model import Saved
-from rig.servers import Target, invocations_body, invocations_labels
+from rig.servers import RIG, Target, invocations_body, invocations_labels, listening, process
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.plugins.detector_pod import Detector
+from tests.plugins.detector_pod import Detector, free_address
 
-PORT = 8080
+PORT, SINK_PORT = 8080, 6443
 
 
 def prepared(saved: Saved, place: Path) -> Detector:
@@ -41,11 +42,25 @@ def targets(pod: Detector) -> dict[str, Target]:
 @contextmanager
 def started(pod: Detector) -> Iterator[Detector]:
     """Start a pod and wait until it is ready; end it on the way out."""
-    import asyncio  # noqa: PLC0415
-
     pod.start()
     try:
         asyncio.run(pod.until_ready())
         yield pod
     finally:
         pod.stop()
+
+
+@contextmanager
+def report_sink(place: Path) -> Iterator[dict[str, str]]:
+    """Run an API server that takes reports, and return a pod's environment for it."""
+    place.mkdir()
+    address = free_address()
+    with process(
+        [sys.executable, RIG / "report_sink.py", place, address, str(SINK_PORT)], log=place / "log"
+    ) as running:
+        listening(running, address, SINK_PORT)
+        yield {
+            "ANOMALY_SERVICEACCOUNT_DIR": str(place),
+            "KUBERNETES_SERVICE_HOST": address,
+            "KUBERNETES_SERVICE_PORT": str(SINK_PORT),
+        }

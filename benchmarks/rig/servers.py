@@ -201,12 +201,18 @@ def idle(place: Path) -> Iterator[Target]:
     with process(
         [sys.executable, RIG / "idle_server.py", LOOPBACK, str(target.port)], log=place / "idle.log"
     ) as running:
-        end = time.monotonic() + READY_SECONDS
-        while running.poll() is None and time.monotonic() < end:
-            try:
-                socket.create_connection((LOOPBACK, target.port), 1).close()
-            except OSError:
-                time.sleep(_POLL_SECONDS)
-            else:
-                break
+        listening(running, LOOPBACK, target.port)
         yield target
+
+
+def listening(running: subprocess.Popen[bytes], address: str, port: int) -> None:
+    """Wait until a process takes connections; raises TimeoutError if it does not."""
+    end = time.monotonic() + READY_SECONDS
+    while running.poll() is None and time.monotonic() < end:
+        try:
+            socket.create_connection((address, port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(f"nobody listens on {address}:{port}")
