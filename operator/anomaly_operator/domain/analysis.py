@@ -179,7 +179,8 @@ def _drift(s: Situation, limits: Gates, pods: tuple[Pod, ...]) -> Verdict | None
         limit=limits.drift.max_confidence,
         samples=reading.over,
         kind="differential" if excused else "absolute",
-        text=f"{reading.over} of {reading.pods} candidate pods report a drift confidence of up to {reading.highest},"
+        text=f"{reading.over} of {reading.pods} candidate pods with a verdict report a drift confidence of up to"
+        f" {reading.highest},"
         f" limit {limits.drift.max_confidence:g}" + ("; the active revision is well" if excused else ""),
     )
     return Verdict(result="Failed", reason=reasons.DRIFT, evidence=seen)

@@ -74,10 +74,7 @@ def policy_is_missing(s: Situation) -> bool:
 
 def obstacle(s: Situation) -> Obstacle | None:
     """Return why children cannot be as they should be: somebody else's objects, or a missing policy."""
-    model, uid = s.observed.name, s.observed.uid
-    ours = {(m["kind"], m["metadata"]["name"]) for m in (*needed_by_pods(s), *others(s))}
-    ours |= {("Service", model), *(("Deployment", names.track(model, color)) for color in COLORS)}
-    taken = sorted(key for key in ours if key in s.observed.children and s.observed.children[key].owner_uid != uid)
+    taken = _taken(s)
     if taken:
         named = ", ".join(f"{kind} {name}" for kind, name in taken)
         words = f"{named} exists and is not this AnomalyModel's: delete or rename it, or rename the AnomalyModel"
@@ -89,6 +86,17 @@ def obstacle(s: Situation) -> Obstacle | None:
         )
         return Obstacle(reason=reasons.POLICY_MISSING, message=words, stalled=True)
     return None
+
+
+def _taken(s: Situation) -> list[tuple[str, str]]:
+    """Return (kind, name) of the objects of others that bear names of children."""
+    model, uid = s.observed.name, s.observed.uid
+    theirs = {key for key, child in s.observed.children.items() if child.owner_uid != uid}
+    if not theirs:
+        return []
+    ours = {(m["kind"], m["metadata"]["name"]) for m in (*needed_by_pods(s), *others(s))}
+    ours |= {("Service", model), *(("Deployment", names.track(model, color)) for color in COLORS)}
+    return sorted(ours & theirs)
 
 
 def not_wanted(s: Situation) -> Iterator[Delete]:

@@ -23,7 +23,9 @@ class Reading:
     """What the pods of a track say about drift, together."""
 
     pods: int
+    """Pods with a verdict: their own, or a scalar that somebody else set."""
     needed: int
+    """How many of these must be over the limit: a pod that no user reached says nothing for either side."""
     over: int
     """Pods over the limit."""
     over_by_hand: int
@@ -67,8 +69,8 @@ def read(limits: Gates, pods: Iterable[Pod], rules: evidence.Rules) -> Reading:
             well += 1
     starts = (parse_time(report.drift.breachStart) for report in drifting)
     return Reading(
-        pods=len(pods),
-        needed=limits.quorum.drift.of(len(pods)),
+        pods=over + well,
+        needed=limits.quorum.drift.of(over + well),
         over=over,
         over_by_hand=over_by_hand,
         highest=highest,
@@ -114,11 +116,11 @@ def _why_control_says_so(s: Situation, gate: DriftGate) -> str | None:
     episode = s.memory.drift
     if episode is None or episode.verdict != "Pending":
         return None
-    control = _control(s, episode)
+    control = _control(s, episode, gate)
     if control is not None:
         words = f"the control, revision {episode.control}, is well on the same traffic ({control.text})"
         return words if control.is_well else None
-    if episode.control_since is not None and s.is_past(_timeout(episode, gate)):
+    if _time_is_up(s, episode, gate):
         return f"the control, revision {episode.control}, gave no verdict within {gate.control_timeout:g} s"
     return None
 
@@ -174,7 +176,7 @@ def _judged(s: Situation, episode: DriftEpisode, gate: DriftGate) -> DriftEpisod
         s.is_past(_timeout(episode, gate))
     elif s.is_past(episode.since + s.spec.progress_deadline_seconds):
         return replace(episode, verdict="NoControl")  # it never got ready: there is no yardstick
-    control = _control(s, episode)
+    control = _control(s, episode, gate)
     return replace(episode, verdict="Drifted") if control is not None and not control.is_well else episode
 
 
@@ -199,13 +201,16 @@ def _is_given_up(s: Situation, episode: DriftEpisode, gate: DriftGate) -> bool:
     return s.is_past(episode.since + s.spec.progress_deadline_seconds)
 
 
-def _control(s: Situation, episode: DriftEpisode) -> _ControlVerdict | None:
-    """Return the control's verdict, once at least half of its pods judged rows after the breaching window began."""
+def _control(s: Situation, episode: DriftEpisode, gate: DriftGate) -> _ControlVerdict | None:
+    """Return the control's verdict, once at least half of its pods judged rows after the breaching window began.
+
+    Copies of one user's requests may all reach one pod: when the time is up, whoever has judged decides.
+    """
     if episode.control is None:
         return None
     pods = s.pods(s.idle_color, episode.control)
     judged = [r for r in s.reports(pods, "standby") if _judged_later(r, episode)]
-    if not judged or len(judged) < ceil(len(pods) / 2):
+    if not judged or (len(judged) < ceil(len(pods) / 2) and not _time_is_up(s, episode, gate)):
         return None
     limits = _limits(s)
     over = sum((r.drift.confidence or 0.0) > limits.drift.max_confidence for r in judged)
@@ -217,6 +222,10 @@ def _judged_later(report: Report, episode: DriftEpisode) -> bool:
     start = parse_time(report.drift.windowStart)
     known = report.drift.verdict != "inconclusive" and report.drift.confidence is not None
     return known and start is not None and start >= (episode.window_start or episode.since)
+
+
+def _time_is_up(s: Situation, episode: DriftEpisode, gate: DriftGate) -> bool:
+    return episode.control_since is not None and s.is_past(_timeout(episode, gate))
 
 
 def _timeout(episode: DriftEpisode, gate: DriftGate) -> float:
@@ -235,6 +244,6 @@ def _evidence(reading: Reading, gate: DriftGate, kind: str, more: str) -> Eviden
         limit=gate.max_confidence,
         samples=reading.over,
         kind=kind,
-        text=f"{reading.over} of {reading.pods} pods report a drift confidence{shown}, limit"
+        text=f"{reading.over} of {reading.pods} pods with a verdict report a drift confidence{shown}, limit"
         f" {gate.max_confidence:g}, quorum {reading.needed}{more}",
     )

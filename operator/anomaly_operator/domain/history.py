@@ -65,10 +65,28 @@ def quarantine(status: Status, entry: Quarantined) -> Status:
 
 
 def _record(status: Status, decision: Decision, limit: int) -> Status:
-    left = decision.source
-    rolled_back = decision.outcome == "RolledBack" and left is not None
-    about = left if rolled_back and left else decision.to
-    entry = HistoryEntry(
+    status, left = add(status, _entry(decision), limit), decision.source
+    rejected = left and _rejected(status, decision, left)
+    standby = track_at(left, decision.time) if left and not rejected else None
+    if decision.outcome == "Restored":
+        standby = status.standby
+    moved = status.active is None or status.active.revision != decision.to.revision
+    status = replace(
+        status,
+        active=track_at(decision.to, decision.time),
+        standby=standby,
+        candidate=None,
+        trial=None,
+        retreat=None,
+        drift=None if moved else status.drift,
+        decision_epoch=decision.epoch,
+    )
+    return quarantine(status, rejected) if rejected else status
+
+
+def _entry(decision: Decision) -> HistoryEntry:
+    about = decision.source if decision.outcome == "RolledBack" and decision.source else decision.to
+    return HistoryEntry(
         revision=about.revision,
         version=about.version,
         digest=about.digest,
@@ -84,33 +102,20 @@ def _record(status: Status, decision: Decision, limit: int) -> Status:
         ended_at=decision.time,
         epoch=decision.epoch,
     )
-    status = add(status, entry, limit)
-    standby = track_at(left, decision.time) if left and decision.outcome == "Promoted" else None
-    if decision.outcome == "Restored":
-        standby = status.standby
-    moved = status.active is None or status.active.revision != decision.to.revision
-    status = replace(
-        status,
-        active=track_at(decision.to, decision.time),
-        standby=standby,
-        candidate=None,
-        trial=None,
-        retreat=None,
-        drift=None if moved else status.drift,
-        decision_epoch=decision.epoch,
+
+
+def _rejected(status: Status, decision: Decision, left: Placed) -> Quarantined | None:
+    """Return the quarantine of what was left: rolled back from, or relieved while it was to be rolled back."""
+    retreat = status.retreat
+    if decision.outcome == "RolledBack":
+        reason, message = decision.reason, decision.message
+    elif decision.outcome == "Promoted" and retreat is not None and retreat.source == left:
+        reason, message = retreat.reason, retreat.message
+    else:
+        return None
+    return Quarantined(
+        revision=left.revision, version=left.version, reason=reason, message=message, since=decision.time
     )
-    if rolled_back and left:
-        status = quarantine(
-            status,
-            Quarantined(
-                revision=left.revision,
-                version=left.version,
-                reason=decision.reason,
-                message=decision.message,
-                since=decision.time,
-            ),
-        )
-    return status
 
 
 def track_at(place: Placed, since: float) -> TrackStatus:

@@ -236,8 +236,8 @@ class Observed:
     replays: Mapping[str, ReplayResult] = field(default_factory=dict)
     """Volatile: newest result of a replay for thin traffic, by pod UID; forgotten when the candidate changes."""
     jobs: tuple[Job, ...] = ()
-    policy_in_place: bool = True
-    """Whether the ValidatingAdmissionPolicy `anomaly-detector` and a binding of it exist."""
+    policy_in_place: bool | None = True
+    """Whether the ValidatingAdmissionPolicy `anomaly-detector` and a binding of it exist; None: not known yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

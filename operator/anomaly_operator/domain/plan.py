@@ -18,6 +18,7 @@ from anomaly_operator.domain import (
     quarantine,
     reasons,
     retraining,
+    smoke,
     tracks,
 )
 from anomaly_operator.domain.actions import Action, CreateRevision, SwitchTraffic, WriteStatus
@@ -26,8 +27,9 @@ from anomaly_operator.domain.model import Desired, Observed, Plan, Revision
 from anomaly_operator.domain.promotion import await_promotion, switch
 from anomaly_operator.domain.records import Decision, Status
 from anomaly_operator.domain.rollback import dead_end, roll_back
-from anomaly_operator.domain.rollout import analyse, deploy, resolve, smoke_test, supersede
+from anomaly_operator.domain.rollout import analyse, deploy, resolve, supersede
 from anomaly_operator.domain.situation import Situation
+from anomaly_operator.domain.smoke import smoke_test
 from anomaly_operator.domain.step import Step
 from anomaly_operator.domain.summary import status
 
@@ -91,7 +93,7 @@ def expire(s: Situation) -> Status:
 
 def conclude(s: Situation, step: Step) -> Plan:
     """Put the actions of a step in order, with everything that has to be kept up whatever the step."""
-    step = _with_dead_end(s, step)
+    step = _with_obstacle(s, _with_dead_end(s, step))
     if step.decision is not None:
         s = _after(s, step.decision)
     written = status(s, step)
@@ -117,6 +119,7 @@ def _ordered(s: Situation, step: Step, written: Status) -> Iterator[Action]:
     if not step.urgent:
         yield from tracks.converge(s)
     yield from step.actions
+    yield from smoke.of_newcomers(s)
     yield from retraining.start(s)
     yield from children.apply(s, children.others(s))
     yield from children.not_wanted(s)
@@ -174,6 +177,15 @@ def _with_dead_end(s: Situation, step: Step) -> Step:
     words = f"{step.message}; in breach ({breach.reason}) and not rolled back: {reason}"
     phase = step.phase if step.phase == "Progressing" else "Degraded"
     return replace(step, phase=phase, message=words, ready=False, stalled=phase == "Degraded", reason=reason)
+
+
+def _with_obstacle(s: Situation, step: Step) -> Step:
+    """Say so when children cannot be as they should be, also if there is nothing to roll out."""
+    obstacle = None if step.stalled or step.traffic is not None else children.obstacle(s)
+    if obstacle is None or (obstacle.reason == reasons.POLICY_MISSING and s.observed.policy_in_place is None):
+        return step
+    words = f"{step.message}; {obstacle.message}"
+    return replace(step, phase="Degraded", message=words, ready=False, stalled=True, reason=obstacle.reason)
 
 
 def _idle(s: Situation) -> Step:

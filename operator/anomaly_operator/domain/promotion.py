@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from anomaly_operator.domain import history, reasons
+from anomaly_operator.domain import history, reasons, smoke
 from anomaly_operator.domain.actions import SwitchTraffic
 from anomaly_operator.domain.manifests.services import users_service
 from anomaly_operator.domain.records import Decision, Placed, TrackStatus, Trial
@@ -43,6 +43,8 @@ def switch(s: Situation) -> Step | None:
     revision = s.observed.revisions.get(candidate.revision)
     if revision is None or s.observed.service is None or not _has_the_capacity(s):
         return not_ready(s, trial.passed_at or s.now, name="Switch", reason=reasons.WAITING_FOR_CAPACITY)
+    if smoke.untested(s):
+        return smoke.waiting(s, "Switch", trial.passed_at or s.now)
     first = s.active is None
     decision = Decision(
         revision=candidate.revision,

@@ -42,6 +42,7 @@ MODEL_REFUSED = "ModelRefused"
 ROLLING_BACK = "RollingBack"
 NO_GOOD_REVISION = "NoGoodRevision"
 NO_STEP_BACK = "NoSecondStepBack"
+WAY_BACK_NOT_READY = "WayBackNotReady"
 
 # Drift
 DRIFTED = "Drifted"

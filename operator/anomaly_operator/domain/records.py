@@ -161,7 +161,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retreat:
-    """A rollback that is decided and waits for its target's first ready pod (`status.retreat`)."""
+    """A rollback that is decided and waits for its target's first ready pod (`status.retreat`).
+
+    With `status.candidate` beside it, it has given way to a newer version: its target did not get ready in time.
+    """
 
     source: Placed = field(metadata={"json": "from"})
     """The track that is to be left."""
@@ -172,6 +175,8 @@ class Retreat:
     evidence: tuple[Evidence, ...] = ()
     who: Who = AUTOMATIC
     since: Time
+    passing: bool = False
+    """Whether it lasts no longer than its cause does: pods that return are served on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

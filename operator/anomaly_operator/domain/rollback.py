@@ -1,7 +1,7 @@
 """Going back: decided from the Service, its pods and the decision alone, before anything that could fail.
 
 The selector is the first write. If the last good revision stands no longer, it is warmed again first and the selector
-moves at its first ready pod.
+moves at its first ready pod. A target that does not get ready in time gives way to a newer version.
 """
 
 from dataclasses import replace
@@ -12,40 +12,55 @@ from anomaly_operator.domain.guard import Breach
 from anomaly_operator.domain.manifests.services import users_service
 from anomaly_operator.domain.model import Revision
 from anomaly_operator.domain.records import Decision, Placed, Retreat, Status
+from anomaly_operator.domain.rollout import waits_for_its_turn
 from anomaly_operator.domain.situation import Situation, placed
-from anomaly_operator.domain.step import Step
+from anomaly_operator.domain.step import Step, handing_on
 
 
 def roll_back(s: Situation) -> Step | None:
     """Leave an active revision that misbehaves, or that somebody asked to leave."""
     if s.active is None:
         return None
-    breach = guard.breach(s)
-    retreat = _decided_before(s) or _decided_now(s, s.active, breach)
-    if retreat is None:
-        return None
-    target = _target(s, retreat)
-    if target is None:
-        return None
+    retreat = _decided(s, s.active)
+    target = _target(s, retreat) if retreat is not None else None
+    if retreat is None or target is None:
+        return _called_off(s)
     if s.ready(s.idle_color, target.name):
         return _switch_back(s, retreat, target)
-    return _warm_again(s, retreat, target, passing=breach is not None and breach.passing)
+    return None if _gives_way(s, retreat, target) else _warm_again(s, retreat, target)
 
 
 def dead_end(s: Situation) -> tuple[str, Breach] | None:
     """Return why a breach leads nowhere: (reason, breach); None if there is none, or a way out."""
     breach = guard.breach(s)
-    if breach is None or s.active is None or s.memory.retreat is not None:
+    retreat = s.memory.retreat
+    if breach is None or s.active is None:
         return None
+    if retreat is not None and _target(s, retreat) is not None:
+        return (reasons.WAY_BACK_NOT_READY, breach) if s.memory.candidate is not None else None
     if s.stepped_back_recently:
         return reasons.NO_STEP_BACK, breach
     return (reasons.NO_GOOD_REVISION, breach) if s.last_good is None else None
 
 
-def _decided_before(s: Situation) -> Retreat | None:
-    """Return the rollback that was decided and waits for a ready pod, unless it is about another active revision."""
-    retreat = s.memory.retreat
-    return retreat if retreat is not None and s.active == retreat.source else None
+def _decided(s: Situation, active: Placed) -> Retreat | None:
+    """Return the rollback that was decided before and waits for a ready pod, else the one that a breach means now."""
+    breach, before = guard.breach(s), s.memory.retreat
+    now = _decided_now(s, active, breach)
+    if before is None or before.source != active:
+        return now
+    if not before.passing:
+        return before
+    if breach is None:
+        return None  # its cause was a fact of the moment
+    return before if now is None or now.passing else replace(now, since=before.since)
+
+
+def _called_off(s: Situation) -> Step | None:
+    """Drop a rollback whose cause has passed before it could be carried out."""
+    if s.memory.retreat is None or not s.memory.retreat.passing:
+        return None
+    return handing_on(replace(s.memory, retreat=None))
 
 
 def _decided_now(s: Situation, active: Placed, breach: Breach | None) -> Retreat | None:
@@ -58,6 +73,7 @@ def _decided_now(s: Situation, active: Placed, breach: Breach | None) -> Retreat
         message=breach.message,
         evidence=breach.evidence,
         since=s.now,
+        passing=breach.passing,
     )
 
 
@@ -97,7 +113,28 @@ def _switch_back(s: Situation, retreat: Retreat, target: Revision) -> Step:
     )
 
 
-def _warm_again(s: Situation, retreat: Retreat, target: Revision, *, passing: bool) -> Step:
+def _gives_way(s: Situation, retreat: Retreat, target: Revision) -> bool:
+    """Return whether a newer version has the other color, or may have it now: the target did not get ready in time.
+
+    Users stay where they are meanwhile. If the newer version is rejected, the target is warmed once more.
+    """
+    if not _is_late(s, s.memory, retreat, target):
+        return False
+    if s.memory.candidate is not None:
+        return True  # chosen since: one that had stood there before was sent away when the rollback was decided
+    wanted = s.wanted
+    if not isinstance(wanted, Revision) or wanted.name in {retreat.source.revision, target.name}:
+        return False
+    return not s.is_quarantined(wanted.name) and waits_for_its_turn(s) is None
+
+
+def _is_late(s: Situation, memory: Status, retreat: Retreat, target: Revision) -> bool:
+    standby = memory.standby
+    since = standby.since if standby is not None and standby.revision == target.name else retreat.since
+    return s.is_past(max(since, retreat.since) + s.spec.progress_deadline_seconds)
+
+
+def _warm_again(s: Situation, retreat: Retreat, target: Revision) -> Step:
     """Give the idle color to the target; a candidate that stands there has to go, unjudged."""
     standby = history.track_at(placed(s.idle_color, target), s.now)
     known = s.memory.standby
@@ -106,17 +143,17 @@ def _warm_again(s: Situation, retreat: Retreat, target: Revision, *, passing: bo
         candidate=None,
         trial=None,
         standby=known if known is not None and known.revision == target.name else standby,
-        retreat=None if passing and s.memory.retreat is None else replace(retreat, revision=target.name),
+        retreat=replace(retreat, revision=target.name),
     )
     words = (
         f"going back from version {retreat.source.version} to {target.version} as soon as its first pod is"
         f" ready: {retreat.message}"
     )
-    deadline, since = s.spec.progress_deadline_seconds, memory.standby.since if memory.standby else s.now
-    late = s.is_past(max(since, retreat.since if memory.retreat else since) + deadline)
+    late = _is_late(s, memory, retreat, target)
     if late:
         troubles = sorted({pod.trouble for pod in s.pods(s.idle_color, target.name) if pod.trouble})
-        words += f"; none is after {deadline} s: {troubles[0] if troubles else 'its pods give no reason'}"
+        why = troubles[0] if troubles else "its pods give no reason"
+        words += f"; none is after {s.spec.progress_deadline_seconds} s: {why}"
     return Step(
         name="RollBack",
         phase="Degraded",

@@ -1,4 +1,4 @@
-"""The way of a candidate: chosen, deployed, smoke-tested, analysed on shadow traffic; `promotion` ends it.
+"""The way of a candidate: chosen, deployed, tried (`smoke`), analysed on shadow traffic; `promotion` ends it.
 
 Each stage says what it is at work on, or None when its facts hold and the next one may go on.
 """
@@ -6,15 +6,11 @@ Each stage says what it is at work on, or None when its facts hold and the next 
 from dataclasses import replace
 
 from anomaly_operator.domain import analysis, children, drift, history, quarantine, reasons, tracks
-from anomaly_operator.domain.actions import Replay
-from anomaly_operator.domain.gates import failure
-from anomaly_operator.domain.model import Pod, Revision
+from anomaly_operator.domain.model import Revision
 from anomaly_operator.domain.records import Condition, Evidence, Status, Trial, Who
 from anomaly_operator.domain.revisions import Obstacle
 from anomaly_operator.domain.situation import Situation, placed
-from anomaly_operator.domain.step import Step
-
-SMOKE_RETRY_SECONDS = 2.0
+from anomaly_operator.domain.step import Step, handing_on
 
 
 def resolve(s: Situation) -> Step | None:
@@ -35,44 +31,15 @@ def deploy(s: Situation) -> Step | None:
     """Choose the candidate and wait until every pod of it is ready."""
     candidate = s.memory.candidate
     if candidate is None:
-        return _waits_for_its_turn(s) or _chosen(s)
+        return waits_for_its_turn(s) or _chosen(s)
     pods = s.pods(candidate.color, candidate.revision)
     refusal = next((pod.refusal for pod in pods if pod.refusal), None)
     if refusal is not None:
         words = f"version {candidate.version} cannot be served: {refusal}"
-        return _abort(s, reasons.MODEL_REFUSED, words)
+        return abort(s, reasons.MODEL_REFUSED, words)
     if _past_deploy(s) or every_pod_is_ready(s):
         return None if candidate.digest else _pinning(s)
     return not_ready(s, candidate.since)
-
-
-def smoke_test(s: Situation) -> Step | None:
-    """Send reference rows to every candidate pod by its own address, and judge them."""
-    candidate, trial = s.memory.candidate, s.memory.trial
-    if candidate is None or trial is None or trial.smoke_tested_at is not None:
-        return None
-    spec = s.spec.blue_green.pre_promotion_analysis.smoke_test
-    pods = s.ready(candidate.color, candidate.revision)
-    missing = tuple(pod for pod in pods if _needs_smoke_test(s, pod))
-    results = [s.observed.smoke_tests[pod.uid] for pod in pods if pod.uid in s.observed.smoke_tests]
-    done = [result for result in results if result.done and result.error is None]
-    verdicts = analysis.smoke_verdicts(s, done)
-    failed = failure(verdicts)
-    if failed is not None:
-        return _abort(s, failed.reason, f"smoke test: {failed.evidence.text}", (failed.evidence,))
-    if pods and len(done) == len(pods):
-        return None
-    step = progress(s, "SmokeTest", reasons.SMOKE_TESTING, f"smoke-testing version {candidate.version}")
-    errors = sorted({result.error for result in results if result.error})
-    if errors and s.is_past(candidate.since + s.spec.progress_deadline_seconds):
-        words = f"version {candidate.version} cannot be smoke-tested: {errors[0]}"
-        step = replace(step, stalled=True, phase="Degraded", reason=reasons.CANDIDATE_NOT_READY, message=words)
-    if not missing:
-        return step
-    rows = tuple((pod.name, pod.uid, pod.ip) for pod in missing)
-    return replace(
-        step, actions=(Replay(purpose="smoke", pods=rows, reference=None, rows=spec.rows, timeout=spec.timeout),)
-    )
 
 
 def analyse(s: Situation) -> Step | None:
@@ -82,17 +49,18 @@ def analyse(s: Situation) -> Step | None:
         return None
     trial = replace(trial, smoke_tested_at=trial.smoke_tested_at or s.now)
     if s.active is None:
-        return _remembering(s, replace(trial, passed_at=trial.passed_at or s.now, evidence=analysis.smoke_evidence(s)))
+        passed = replace(trial, passed_at=trial.passed_at or s.now, evidence=analysis.smoke_evidence(s))
+        return handing_on(replace(s.memory, trial=passed))
     trial = replace(trial, analysis_started_at=trial.analysis_started_at or s.now)
     s = s.remembering(replace(s.memory, trial=trial))
     failed = analysis.failed(s)
     if failed is not None:
-        return _abort(s, failed.reason, f"analysis: {failed.evidence.text}", (failed.evidence,))
+        return abort(s, failed.reason, f"analysis: {failed.evidence.text}", (failed.evidence,))
     if trial.passed_at is not None:
-        return _remembering(s, trial)
+        return handing_on(s.memory)
     judged = analysis.judge(s)
     if judged.passed:
-        return _remembering(s, replace(trial, passed_at=s.now, evidence=judged.evidence))
+        return handing_on(replace(s.memory, trial=replace(trial, passed_at=s.now, evidence=judged.evidence)))
     step = progress(s, "Analyse", judged.reason, judged.message)
     step = replace(step, phase="Paused" if judged.paused else "Progressing", actions=judged.actions)
     return step if judged.trouble is None else _never_ending(s, step, judged.trouble)
@@ -178,7 +146,7 @@ def serving(s: Situation) -> Step:
     )
 
 
-def _waits_for_its_turn(s: Situation) -> Step | None:
+def waits_for_its_turn(s: Situation) -> Step | None:
     """Say why the wanted revision cannot become the candidate yet."""
     wanted = s.wanted
     if isinstance(wanted, Obstacle):
@@ -220,7 +188,8 @@ def _chosen(s: Situation) -> Step:
     return not_ready(s.remembering(memory), s.now)
 
 
-def _abort(s: Situation, reason: str, words: str, evidence: tuple[Evidence, ...] = ()) -> Step:
+def abort(s: Situation, reason: str, words: str, evidence: tuple[Evidence, ...] = ()) -> Step:
+    """Send the candidate away: it failed a gate, or refused its model."""
     memory = quarantine.abort(s, reason, words, evidence)
     version = s.memory.candidate.version if s.memory.candidate else "?"
     serving = f"version {s.active.version} serves users" if s.active else "no version serves users"
@@ -269,18 +238,6 @@ def every_pod_is_ready(s: Situation) -> bool:
     return deployment is not None and deployment.revision == candidate.revision and ready >= size
 
 
-def _needs_smoke_test(s: Situation, pod: Pod) -> bool:
-    result = s.observed.smoke_tests.get(pod.uid)
-    if result is None:
-        return bool(pod.ip)
-    return result.done and result.error is not None and s.is_past(result.at + SMOKE_RETRY_SECONDS)
-
-
 def progress(s: Situation, name: str, reason: str, message: str) -> Step:
     """Return a step that is under way."""
     return Step(name=name, phase="Progressing", reason=reason, message=message, memory=s.memory)
-
-
-def _remembering(s: Situation, trial: Trial) -> Step:
-    """Go on with the trial one stage further; see `plan`."""
-    return Step(name="", phase="Progressing", reason="", message="", memory=replace(s.memory, trial=trial), passes=True)

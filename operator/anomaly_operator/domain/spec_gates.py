@@ -85,7 +85,8 @@ class Quorum:
         default=1, format="intOrPercent",
     )  # fmt: skip
     drift: IntOrPercent = field(
-        "Pods of the active color whose drift-confidence annotation must be over its limit, a number or a share.",
+        "Pods of the active color whose drift confidence must be over its limit: a number, or a share of the pods that"
+        " have a verdict, at least 1. A pod that too few users reached has none and does not count.",
         default="50%", format="intOrPercent",
     )  # fmt: skip
 

@@ -89,10 +89,10 @@ def _idle_placement(s: Situation) -> Placement | None:
     memory = s.memory
     live = s.track(s.active.color).deployment if s.active else None
     size = live.replicas if live and live.replicas > 0 else s.full_size
-    if memory.retreat is not None:
-        return Placement(revision=memory.retreat.revision, replicas=size)
     if memory.candidate is not None:
         return Placement(revision=memory.candidate.revision, replicas=candidate_size(s))
+    if memory.retreat is not None:
+        return Placement(revision=memory.retreat.revision, replicas=size)
     if memory.standby is not None:
         return Placement(revision=memory.standby.revision, replicas=size)
     return None if _lingers(s) else Placement(revision=None, replicas=0)
@@ -150,7 +150,7 @@ def _order(s: Situation, pod: Pod) -> RoleOrder | None:
             return None
         return RoleOrder(role="active", epoch=s.epoch, shadow_percent=_shadow_percent(s))
     memory = s.memory
-    if memory.retreat is None and memory.candidate is not None and pod.revision == memory.candidate.revision:
+    if memory.candidate is not None and pod.revision == memory.candidate.revision:
         return _candidate_order(s, pod)
     decision = s.decision
     if decision is not None and decision.source is not None and pod.revision == decision.source.revision:
@@ -170,7 +170,7 @@ def _candidate_order(s: Situation, pod: Pod) -> RoleOrder | None:
 def _shadow_percent(s: Situation) -> float:
     """Return which share of users' requests the active pods copy to the other color."""
     memory, shadow = s.memory, s.spec.blue_green.shadow
-    if memory.retreat is not None:
+    if memory.retreat is not None and memory.candidate is None:
         return 0.0
     if memory.trial is not None:
         return shadow.percent if memory.trial.smoke_tested_at is not None else 0.0

@@ -34,7 +34,7 @@ class Observer:
 
     def __init__(self, cache: Cache, memories: Memories, settings: PodSettings) -> None:
         self._cache, self._memories, self._settings = cache, memories, settings
-        self.policy_in_place = False
+        self.policy_in_place: bool | None = None
 
     def view(self, key: Key, now: float) -> View | None:
         """Return what is known about a model, None if there is no such model."""

@@ -9,7 +9,7 @@ from anomaly_operator.domain.names import POLICY
 
 log = logging.getLogger(__name__)
 
-PERIOD = 30.0
+PERIOD = 10.0
 _KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 

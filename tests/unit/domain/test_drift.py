@@ -1,6 +1,6 @@
 """Drift: going back only if going back helps."""
 
-from tests.unit.domain.world import Quality
+from tests.unit.domain.world import Quality, SimPod, World
 from tests.unit.domain.worlds import guarded, serving
 
 
@@ -52,6 +52,35 @@ def test_control_without_a_verdict_in_time_means_going_back() -> None:
     world.qualities["2"] = Quality(drift=0.8)
     world.until(lambda: world.serving_version() == "1", seconds=60)
     assert "gave no verdict within 20 s" in world.status["message"]
+
+
+def on_one_connection(world: World) -> None:
+    """Have all requests reach one active pod, and all copies of them one pod of the other color."""
+
+    def share_of(pod: SimPod) -> float:
+        first = next(p for p in world.pods if p.ready and p.role == pod.role)
+        return World.share_of(world, pod) * 3 if pod is first else 0.0
+
+    world.share_of = share_of  # type: ignore[method-assign]
+
+
+def test_verdict_of_the_one_pod_that_a_single_connection_reaches_is_the_tracks() -> None:
+    world = guarded(gates={"drift": {"controlTimeout": "20s"}})
+    on_one_connection(world)
+    world.run(9)
+    world.world_drift = 0.8
+    world.until(lambda: world.condition("Drifted") == ("True", "Drifted"))
+    assert "1 of 1 pods with a verdict" in world.status["drift"]["evidence"][0]["text"]
+    world.run(60)
+    assert world.serving_version() == "2"
+
+
+def test_worse_model_is_found_out_by_the_one_pod_that_a_single_connection_reaches() -> None:
+    world = guarded(gates={"drift": {"controlTimeout": "20s"}})
+    on_one_connection(world)
+    world.qualities["2"] = Quality(drift=0.8)
+    world.until(lambda: world.serving_version() == "1", seconds=60)
+    assert "is well on the same traffic" in world.status["history"][0]["message"]
 
 
 def test_absolute_mode_rolls_back_at_once() -> None:

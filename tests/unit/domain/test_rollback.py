@@ -56,10 +56,20 @@ def test_plain_annotation_at_the_limit_is_no_breach() -> None:
 @pytest.mark.parametrize("annotated", [1, 2, 3])
 def test_drift_annotation_without_report_rolls_back_at_once_by_quorum(annotated: int) -> None:
     world = guarded()
+    world.run(6)  # every pod has a verdict of its own
     for pod in world.of_color("green")[:annotated]:
         pod.annotations["drift"] = 0.6
     world.reconcile()
     assert world.serving_version() == ("1" if annotated >= 2 else "2")
+
+
+def test_pods_without_a_drift_verdict_do_not_count_in_the_quorum() -> None:
+    world = guarded()
+    world.requests = 0.0
+    world.run(1)
+    world.of_color("green")[0].annotations["drift"] = 0.6
+    world.reconcile()
+    assert world.serving_version() == "1"
 
 
 def test_handful_of_failures_among_many_requests_is_no_breach() -> None:

@@ -326,6 +326,51 @@ def test_nothing_is_begun_while_pods_could_patch_others() -> None:
     world.until(lambda: world.serving_version() == "1")
 
 
+def test_policy_that_is_gone_is_said_of_a_version_that_serves() -> None:
+    world = serving()
+    world.run(9)
+    world.policy_in_place = False
+    world.settle()
+    assert world.condition("Stalled") == ("True", "PolicyMissing")
+    assert world.condition("Servable") == ("True", "Serving")
+    assert world.phase == "Degraded"
+    assert "anomaly-detector" in world.status["message"]
+    world.policy_in_place = True
+    world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_policy_of_which_nothing_is_known_yet_is_not_said_to_be_missing() -> None:
+    world = serving()
+    world.run(9)
+    world.policy_in_place = None
+    world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+@pytest.mark.parametrize("name", ["cpu-watch-anomaly-detector", "cpu-watch-preview"])
+def test_child_whose_name_somebody_else_took_is_said_of_a_version_that_serves(name: str) -> None:
+    world = serving()
+    world.run(9)
+    theirs = next(body for (_, called), body in world.children.items() if called == name)
+    ours = theirs["metadata"].pop("ownerReferences")
+    world.settle()
+    assert world.condition("Stalled") == ("True", "NameTaken")
+    assert f"{theirs['kind']} {name}" in world.status["message"]
+    assert world.serving_version() == "1"
+    theirs["metadata"]["ownerReferences"] = ours
+    world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_breach_is_rolled_back_while_a_policy_is_missing() -> None:
+    world = guarded()
+    world.policy_in_place = False
+    world.qualities["2"] = Quality(error_rate=0.5)
+    world.until(lambda: world.serving_version() == "1", seconds=10)
+    assert world.condition("Ready") == ("False", "RolledBack")
+
+
 def test_plan_at_rest_does_nothing_and_says_when_to_look_again() -> None:
     world = guarded()
     world.run(5)

@@ -1,10 +1,22 @@
 """No state holds a rollout for ever, and what is said of one that waits is true."""
 
+from typing import Any
+
 import pytest
 from tests.unit.domain.world import Quality, World
 from tests.unit.domain.worlds import guarded, serving, spec
 
-from anomaly_operator.domain.model import ReplayResult, Unresolved
+from anomaly_operator.domain import revisions
+from anomaly_operator.domain.model import ReplayResult, Revision, Unresolved
+from anomaly_operator.domain.times import rfc3339
+
+
+def wanted(world: World, version: str) -> str:
+    """Point the alias at a version; returns the name of its revision."""
+    world.alias = version
+    found = revisions.wanted(world.observed(), world.desired())
+    assert isinstance(found, Revision)
+    return found.name
 
 
 def lose_pods(world: World, color: str) -> None:
@@ -152,6 +164,73 @@ def test_way_back_that_never_gets_ready_is_said_with_what_ails_it() -> None:
     assert world.selected() == "green"
     assert world.condition("Stalled") == ("True", "RollingBack")
     assert "20 s" in world.status["message"]
+
+
+def without_a_way_back(**sections: Any) -> World:
+    """Return a world whose version 2 serves and errs, and whose version 1 is gone and never gets ready again."""
+    world = guarded(progressDeadlineSeconds=20, **sections)
+    world.run(70)
+    world.qualities["1"] = Quality(gets_ready=False)
+    world.qualities["2"] = Quality(error_rate=0.5)
+    world.run(3)
+    assert world.condition("Ready") == ("False", "RollingBack")
+    return world
+
+
+def test_way_back_that_never_gets_ready_gives_way_to_a_newer_version() -> None:
+    world = without_a_way_back()
+    world.alias = "3"
+    world.run(10)
+    assert {p.version for p in world.of_color("blue")} == {"1"}, "it has its time first"
+    world.until(lambda: "candidate" in world.status, seconds=20)
+    assert world.selected() == "green", "users stay where they are"
+    assert world.condition("Ready") == ("False", "WayBackNotReady")
+    assert "in breach" in world.status["message"]
+    world.until(lambda: world.serving_version() == "3")
+    assert world.quarantined() == ["2"], "what was to be left is not gone back to"
+    assert world.outcomes()[0] == ("3", "Promoted", "Promoted")
+    world.run(60)
+    assert world.phase == "Healthy"
+    assert {p.version for p in world.pods} == {"3"}
+
+
+def test_way_back_is_tried_once_more_when_the_newer_version_is_rejected() -> None:
+    world = without_a_way_back()
+    world.qualities["3"] = Quality(error_rate=0.5)
+    world.alias = "3"
+    world.until(lambda: world.quarantined() == ["3"])
+    assert world.selected() == "green"
+    world.until(lambda: {p.version for p in world.of_color("blue")} == {"1"})
+    world.qualities["1"] = Quality()
+    world.until(lambda: world.serving_version() == "1", seconds=20)
+    assert sorted(world.quarantined()) == ["2", "3"]
+
+
+def test_way_back_that_never_gets_ready_does_not_give_way_to_a_quarantined_version() -> None:
+    world = without_a_way_back()
+    world.run(40)
+    assert world.condition("Stalled") == ("True", "RollingBack")
+    rejected = {"revision": wanted(world, "3"), "version": "3", "reason": "X", "since": rfc3339(world.now)}
+    world.status["quarantine"] = [rejected]
+    world.run(30)
+    assert {p.version for p in world.of_color("blue")} == {"1"}
+    assert "candidate" not in world.status
+
+
+def test_way_back_from_pods_that_are_gone_gives_way_too_and_ends_when_they_return() -> None:
+    world = guarded(progressDeadlineSeconds=20)
+    world.run(70)
+    world.qualities["1"] = Quality(gets_ready=False)
+    lose_pods(world, "green")
+    world.run(30)
+    assert world.condition("Stalled") == ("True", "RollingBack")
+    world.alias = "3"
+    world.until(lambda: "candidate" in world.status, seconds=10)
+    for pod in world.of_color("green"):
+        pod.alive = True
+    world.until(lambda: world.serving_version() == "3")
+    assert "retreat" not in world.status
+    assert world.quarantined() == [], "it was well again when it was relieved"
 
 
 def test_rollback_that_was_asked_for_and_waits_can_be_called_off() -> None:

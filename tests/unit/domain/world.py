@@ -125,7 +125,7 @@ class World:
         self.qualities: dict[str, Quality] = {}
         self.alias: str | None = None
         self.registry_up = True
-        self.policy_in_place = True
+        self.policy_in_place: bool | None = True
         self.spec_error: str | None = None
         self.settings = SETTINGS
         self.requests = 40.0
