@@ -1,30 +1,19 @@
-"""Kubernetes Events and published decisions: what has just happened, in the past tense, once each."""
+"""Kubernetes Events: what has just happened, in the past tense, once each."""
 
 import hashlib
 from collections.abc import Iterator
 
-from anomaly_operator.domain import guard, reasons, retraining, rollback
-from anomaly_operator.domain.actions import Action, EmitEvent, PublishDecision
+from anomaly_operator.domain import guard, publication, reasons, retraining, rollback
+from anomaly_operator.domain.actions import Action, EmitEvent
 from anomaly_operator.domain.model import Malformed
-from anomaly_operator.domain.records import HistoryEntry, Status
+from anomaly_operator.domain.records import Status
 from anomaly_operator.domain.situation import Situation
 from anomaly_operator.domain.times import parse_time
-
-_WORDS = {
-    "Promoted": "Version {0.version} was promoted: {0.message}",
-    "RolledBack": "Version {0.version} was rolled back to {0.active_version}: {0.message}",
-    "Aborted": "Version {0.version} was rejected before users saw it: {0.message}",
-    "Restored": "The users' Service was restored to version {0.version}",
-}
 
 
 def happened(s: Situation, before: Status) -> Iterator[Action]:
     """Tell people what is new in the memory, compared to the status that was read."""
-    known = {entry.hash for entry in before.history}
-    for entry in reversed(s.memory.history):
-        if entry.hash not in known:
-            yield _about(entry)
-            yield PublishDecision(entry=entry)
+    yield from publication.tell(s)
     yield from _answered(s, before)
     yield from retraining.events(s, before)
     yield from _dead_end(s)
@@ -41,17 +30,6 @@ def selector_restored(s: Situation, found: str) -> EmitEvent:
         message=f"The users' Service selected {found}, against the decision on it; it was restored",
         key=f"selector/{found}/{s.observed.service.resource_version if s.observed.service else ''}",
         action="Restore",
-    )
-
-
-def _about(entry: HistoryEntry) -> EmitEvent:
-    bad = entry.outcome in ("RolledBack", "Aborted")
-    return EmitEvent(
-        type="Warning" if bad else "Normal",
-        reason=entry.outcome if entry.outcome != "Promoted" else entry.reason,
-        message=_WORDS[entry.outcome].format(entry),
-        key=f"history/{entry.hash}",
-        action=entry.outcome,
     )
 
 

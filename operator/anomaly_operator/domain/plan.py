@@ -15,6 +15,7 @@ from anomaly_operator.domain import (
     events,
     history,
     names,
+    publication,
     quarantine,
     reasons,
     retraining,
@@ -45,7 +46,16 @@ def plan(observed: Observed, desired: Desired, now: float) -> Plan:
     restored = restore_service(s)
     if restored is not None:
         return Plan(actions=tuple(restored), requeue_after=1.0, status=observed.status)
-    for review in (complete, commands.obey, quarantine.review, supersede, drift.review, expire, retraining.review):
+    for review in (
+        complete,
+        commands.obey,
+        quarantine.review,
+        supersede,
+        drift.review,
+        expire,
+        retraining.review,
+        publication.review,
+    ):
         s = s.remembering(review(s))
     for stage in (roll_back, resolve, deploy, smoke_test, analyse, await_promotion, switch):
         step = stage(s)

@@ -306,6 +306,8 @@ class Status:
     last_command: LastCommand | None = None
     history: tuple[HistoryEntry, ...] = ()
     history_anchor: str = ""
+    history_told: str = ""
+    """Hash of the newest entry that is in the log and has its Event."""
     trial: Trial | None = None
     retreat: Retreat | None = None
     drift: DriftEpisode | None = None
