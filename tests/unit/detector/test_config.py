@@ -6,6 +6,9 @@ import pytest
 
 from anomaly_detector.config import Config, ConfigError, LiveConfig, parse_config
 
+SOURCE = {
+    "url": "http://i", "org": "o", "bucket": "b", "measurement": "m", "resultMeasurement": "r", "ownerUid": "u",
+}  # fmt: skip
 CONTRACT = {
     "schemaVersion": 1,
     "heartbeatSeconds": 5,
@@ -47,6 +50,9 @@ def test_what_is_absent_has_its_default():
         ({"gates": {"drift": {"enabled": "no"}}}, "config.json.gates.drift.enabled: expected true or false"),
         ({"drift": {"window": 1}}, "config.json.drift.window: expected a number from 20"),
         ({"drift": {"tests": {"ks": True}}}, "config.json.drift.tests.ks: expected a number"),
+        ({"source": SOURCE | {"query": "q"}}, "config.json.source: expected either measurement or query"),
+        ({"source": SOURCE | {"url": "influxdb:8086"}}, "config.json.source.url: expected http://"),
+        ({"source": SOURCE | {"fields": {"cpu": 1}}}, "config.json.source.fields: expected the name of a field"),
     ],
 )
 def test_a_wrong_field_is_named(change, words):

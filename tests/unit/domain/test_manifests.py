@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.domain.worlds import guarded
 
+from anomaly_detector.config import SourceConfig, parse_config
 from anomaly_operator.domain import names, revisions
 from anomaly_operator.domain.manifests import config, pods, services, workloads
 from anomaly_operator.domain.model import Desired, Observed, PodSettings, Resolved, Revision
@@ -112,6 +113,7 @@ def test_what_changes_pods_makes_a_new_revision(spec: dict[str, Any]) -> None:
         {**SPEC, "gates": {"errorRate": {"max": 0.5}}},
         {**SPEC, "drift": {"window": 900}},
         {**SPEC, "paused": True},
+        {**SPEC, "source": {"influxdb": {"url": "http://i", "org": "o", "bucket": "b", "measurement": "m"}}},
         {"model": {**SPEC["model"], "pollInterval": "1s"}},
     ],
 )
@@ -141,6 +143,51 @@ def test_config_map_holds_the_guards_limits() -> None:
     made = config.config_map(OBSERVED, Spec.parse({**SPEC, "gates": {"errorRate": {"max": 0.2}}}), SETTINGS)
     assert '"max": 0.2' in made["data"]["config.json"]
     assert made["data"]["jwks.json"] == SETTINGS.jwks
+
+
+SOURCE: dict[str, Any] = {
+    "url": "http://influxdb:8086/",
+    "org": "platform",
+    "bucket": "telegraf",
+    "measurement": "system",
+    "fields": {"cpu": "usage"},
+    "interval": "2s",
+    "tokenSecretRef": {"name": "influxdb-token", "key": "t"},
+}
+
+
+def test_pods_read_where_points_to_score_come_from_as_the_operator_writes_it() -> None:
+    made = config.config_map(OBSERVED, Spec.parse({**SPEC, "source": {"influxdb": SOURCE}}), SETTINGS)
+    assert parse_config(made["data"]["config.json"]).source == SourceConfig(
+        url="http://influxdb:8086",
+        org="platform",
+        bucket="telegraf",
+        token_file=f"{pods.SOURCE_INFLUXDB_DIR}/token",
+        measurement="system",
+        query=None,
+        fields={"cpu": "usage"},
+        result_measurement="anomaly_result",
+        interval=2.0,
+        lateness=30.0,
+        owner_uid="u",
+    )
+
+
+def test_only_the_serving_container_sees_the_tokens_of_influxdb_each_as_a_file_of_its_own() -> None:
+    written = {"url": "http://i", "org": "o", "bucket": "b", "tokenSecretRef": {"name": "writer"}}
+    made = deployment({**SPEC, "influxdb": written, "source": {"influxdb": SOURCE}})["spec"]["template"]["spec"]
+    secrets = {v["name"]: v["secret"] for v in made["volumes"] if "secret" in v}
+    (fetch,), (serve,) = made["initContainers"], made["containers"]
+    mounted = [mount for mount in serve["volumeMounts"] if mount["name"] in secrets]
+    folders = {mount["mountPath"]: secrets[mount["name"]] for mount in mounted}
+    assert {folder: (secret["secretName"], secret["items"]) for folder, secret in folders.items()} == {
+        pods.INFLUXDB_DIR: ("writer", [{"key": "token", "path": "token"}]),
+        pods.SOURCE_INFLUXDB_DIR: ("influxdb-token", [{"key": "t", "path": "token"}]),
+    }
+    named = {e["name"]: e.get("value") for e in serve["env"]}
+    assert named["ANOMALY_INFLUXDB_DIR"] == pods.INFLUXDB_DIR
+    assert named["ANOMALY_SOURCE_INFLUXDB_DIR"] == pods.SOURCE_INFLUXDB_DIR
+    assert not {mount["name"] for mount in fetch["volumeMounts"]} & secrets.keys()
 
 
 def test_users_get_port_8080_and_shadows_8082() -> None:

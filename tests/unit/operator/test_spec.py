@@ -9,6 +9,7 @@ from anomaly_operator.domain import fields
 from anomaly_operator.domain.fields import IntOrPercent, SpecError
 from anomaly_operator.domain.spec import Spec
 
+INFLUX = {"url": "http://influxdb", "org": "o", "bucket": "b"}
 MODEL = {"name": "m", "alias": "champion"}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
@@ -70,6 +71,22 @@ def test_defaults_are_not_shared_between_specs():
         ({"model": MODEL, "gates": {"quorum": {"drift": "150%"}}}, "spec.gates.quorum.drift", "a share such as 50%"),
         ({"model": {"name": "m", "version": "1"}, "retraining": {"enabled": True}}, "spec", "needs spec.model.alias"),
         ({"model": MODEL, "detector": {"podLabels": {"anomalymodel.dev/x": "1"}}}, "spec.detector", "rename the key"),
+        ({"model": MODEL, "source": {"influxdb": INFLUX}}, "spec.source.influxdb", "exactly one of measurement and"),
+        (
+            {"model": MODEL, "source": {"influxdb": INFLUX | {"measurement": "m", "query": "v.timeRange"}}},
+            "spec.source.influxdb",
+            "exactly one of measurement and query",
+        ),
+        (
+            {"model": MODEL, "source": {"influxdb": INFLUX | {"query": "range(start: -1h)"}}},
+            "spec.source.influxdb",
+            "range(start: v.timeRangeStart, stop: v.timeRangeStop)",
+        ),
+        (
+            {"model": MODEL, "source": {"influxdb": INFLUX | {"measurement": "anomaly_result"}}},
+            "spec.source.influxdb",
+            "results would be scored as points",
+        ),
         ({"model": MODEL, "autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "spec.autoscaling", "lower the one"),
     ],
 )
