@@ -6,8 +6,8 @@ from importlib import resources
 from typing import Any
 
 import orjson
+import yaml
 
-from anomaly_devcluster.api.kinds import ATOMIC_FIELDS, ATOMIC_TYPES, DEFAULTS, LIST_KEYS, PATCH_KEYS, SETS
 from anomaly_devcluster.api.schema import ANY, MISSING, Schema
 
 Types = dict[str, dict[str, str]]
@@ -28,10 +28,19 @@ def types() -> Types:
     return table
 
 
+@cache
+def data(name: str) -> Any:
+    """Return what a YAML file beside this module says, such as `kinds`."""
+    text = resources.files(__package__).joinpath(f"{name}.yaml").read_text()
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+
+
 def schema_of(name: str) -> Schema:
     """Return the schema of a built-in type."""
     if name not in _SCHEMAS:
-        schema = _SCHEMAS[name] = Schema(type="object", atomic=name in ATOMIC_TYPES)  # before what leads back to it
+        schema = _SCHEMAS[name] = Schema(
+            type="object", atomic=name in data("kinds")["atomicTypes"]
+        )  # before what leads back to it
         fields = types()[name]
         schema.properties = {field: _field(name, field, kind.rstrip("!")) for field, kind in fields.items()}
         schema.required = tuple(field for field, kind in fields.items() if kind.endswith("!"))
@@ -41,17 +50,18 @@ def schema_of(name: str) -> Schema:
 
 
 def _field(owner: str, field: str, kind: str) -> Schema:
-    at = f"{owner}.{field}"
-    default = DEFAULTS.get(owner, {}).get(field, MISSING)
-    keys = LIST_KEYS.get(at, ())
+    at, table = f"{owner}.{field}", data("kinds")
+    default = table["defaults"].get(owner, {}).get(field, MISSING)
+    keys = tuple(table["listKeys"].get(at, ()))
     if kind[0] == "[":
         items = _element(kind[1:].rstrip("!"))
-        patch_key = PATCH_KEYS.get(at, keys[0] if keys else "")
-        list_type = "map" if keys else "set" if at in SETS else "atomic"
+        patch_key = table["patchKeys"].get(at, keys[0] if keys else "")
+        is_set = at in table["sets"]
+        list_type = "map" if keys else "set" if is_set else "atomic"
         schema = Schema(type="array", items=items, list_type=list_type, list_keys=keys, patch_key=patch_key)
-        schema.patch_merge = at in SETS
+        schema.patch_merge = is_set
     elif kind[0] == "{":
-        schema = Schema(type="object", additional=_element(kind[1:].rstrip("!")), atomic=at in ATOMIC_FIELDS)
+        schema = Schema(type="object", additional=_element(kind[1:].rstrip("!")), atomic=at in table["atomicFields"])
     else:
         named = _element(kind)
         if default is MISSING:

@@ -7,11 +7,12 @@ from anomaly_devcluster.api.builtin import schema_of
 from anomaly_devcluster.api.call import now
 from anomaly_devcluster.api.cel_rules import Rules
 from anomaly_devcluster.api.errors import Cause
-from anomaly_devcluster.api.kinds import AGE, GET_WRITE, NAME
-from anomaly_devcluster.api.resources import Resource, Subresource
+from anomaly_devcluster.api.resources import Column, Resource, Subresource
 from anomaly_devcluster.api.schema import ANY, Schema, compile_custom, element_key
 
 Object = dict[str, Any]
+_NAME = Column("Name", ".metadata.name")
+_AGE = Column("Age", ".metadata.creationTimestamp", type="date")
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -120,14 +121,9 @@ def _resource(spec: Object, version: Object) -> Resource:
         "metadata": schema_of("ObjectMeta"),
     }
     group, name = spec["group"], version["name"]
-    subresources = {}
     declared = version.get("subresources") or {}
-    if "status" in declared:
-        subresources["status"] = Subresource(group, name, names["kind"], GET_WRITE)
-    if "scale" in declared:
-        subresources["scale"] = Subresource("autoscaling", "v1", "Scale", GET_WRITE)
     columns = [
-        (c["name"], c["type"], c.get("priority", 0), c["jsonPath"])
+        Column(c["name"], c["jsonPath"], c.get("priority", 0), c["type"])
         for c in version.get("additionalPrinterColumns") or ()
     ]
     return Resource(
@@ -141,8 +137,8 @@ def _resource(spec: Object, version: Object) -> Resource:
         schema=schema.finish(),
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
-        columns=(NAME, *(columns or [AGE])),
-        subresources=subresources,
+        columns=(_NAME, *(columns or [_AGE])),
+        subresources={below: Subresource.of(below, group, name, names["kind"]) for below in declared},
         selectable=tuple(f["jsonPath"].lstrip(".") for f in version.get("selectableFields") or ()),
         scale=declared.get("scale") or {},
         rules=Rules(raw),

@@ -10,7 +10,6 @@ from anomaly_devcluster.api.call import Answer, Call, after
 from anomaly_devcluster.api.errors import conflict
 from anomaly_devcluster.api.objects import read_typed
 from anomaly_devcluster.api.reading import Selection
-from anomaly_devcluster.api.strategies import RETURNED_WHEN_DELETED
 from anomaly_devcluster.api.writing import Admission, finished
 from anomaly_devcluster.store import Entry, Store
 
@@ -56,7 +55,7 @@ class Deleter:
         options = Options.of(call)
         self._check_preconditions(call, entry, options)
         left, gone = self.remove(call, entry, options)
-        if gone and call.resource.qualified not in RETURNED_WHEN_DELETED:
+        if gone and "returned-when-deleted" not in call.resource.traits:
             return Answer.of(self._success(call, entry))
         return Answer(200, wire.one(call.resource, left, call.accept))
 

@@ -2,14 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from anomaly_devcluster.api import kinds
-from anomaly_devcluster.api.builtin import schema_of
+from anomaly_devcluster.api.builtin import data, schema_of
 from anomaly_devcluster.api.errors import qualified
 from anomaly_devcluster.api.schema import Schema
 
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+class Column(NamedTuple):
+    """One of a resource's table."""
+
+    name: str
+    cell: str
+    priority: int = 0
+    type: str = "string"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +27,12 @@ class Subresource:
     group: str
     version: str
     kind: str
-    verbs: tuple[str, ...]
+    verbs: list[str]
+
+    @classmethod
+    def of(cls, name: str, group: str, version: str, kind: str) -> "Subresource":
+        """Return one of a kind; most are of the same kind."""
+        return cls(**{"group": group, "version": version, "kind": kind, **data("kinds")["subresources"][name]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +51,9 @@ class Resource:
     """Of a built-in kind; empty for a custom one."""
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    columns: tuple[kinds.Column, ...] = ()
+    columns: tuple[Column, ...] = ()
+    traits: tuple[str, ...] = ()
+    """What is particular to a built-in kind, see kinds.yaml."""
     subresources: dict[str, Subresource] = field(default_factory=dict)
     selectable: tuple[str, ...] = ()
     scale: dict[str, str] = field(default_factory=dict)
@@ -72,26 +87,25 @@ class Resource:
         return "status" in self.subresources
 
 
-def _builtin() -> Iterator[Resource]:
-    for group, version, plural, kind, type_name, namespaced, short, categories, columns in kinds.BUILTIN:
-        name = qualified(group, plural)
-        subresources = {n: Subresource(*s) for n, s in kinds.SUBRESOURCES.get(name, {}).items()}
-        yield Resource(
-            group=group,
-            version=version,
-            plural=plural,
-            kind=kind,
-            list_kind=f"{kind}List",
-            singular=kind.lower(),
-            namespaced=namespaced,
-            schema=schema_of(type_name),
-            type_name=type_name,
-            short_names=short,
-            categories=categories,
-            columns=columns,
-            subresources=subresources,
-            selectable=kinds.FIELD_SELECTORS.get(name, ()),
-        )
+def _builtin(row: dict[str, Any]) -> Resource:
+    group, version, kind = row.get("group", ""), row["version"], row["kind"]
+    return Resource(
+        group=group,
+        version=version,
+        plural=row["plural"],
+        kind=kind,
+        list_kind=f"{kind}List",
+        singular=kind.lower(),
+        namespaced=row.get("namespaced", True),
+        schema=schema_of(row.get("type", kind)),
+        type_name=row.get("type", kind),
+        short_names=tuple(row.get("shortNames", ())),
+        categories=tuple(row.get("categories", ())),
+        columns=tuple(Column(*column) for column in row["columns"]),
+        subresources={name: Subresource.of(name, group, version, kind) for name in row.get("subresources", ())},
+        selectable=tuple(row.get("selectable", ())),
+        traits=tuple(row.get("traits", ())),
+    )
 
 
 class Catalog:
@@ -102,7 +116,7 @@ class Catalog:
         self._custom: dict[str, list[Resource]] = {}
         self.revision = 0
         """Grows with every change, so that what is derived can be kept until then."""
-        for resource in _builtin():
+        for resource in map(_builtin, data("kinds")["kinds"]):
             self._by_path[resource.group, resource.version, resource.plural] = resource
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
@@ -119,7 +133,7 @@ class Catalog:
     def groups(self) -> dict[str, list[str]]:
         """Return the versions of every group, in the order in which they are preferred."""
         found: dict[str, list[str]] = {}
-        served = [(r.group, r.version) for r in self] + [(group, "v1") for group, *_ in kinds.REVIEWS]
+        served = [(r.group, r.version) for r in self] + [(review["group"], "v1") for review in data("kinds")["reviews"]]
         for group, version in served:
             if version not in found.setdefault(group, []):
                 found[group].append(version)

@@ -132,32 +132,5 @@ _BEGIN: dict[str, Callable[[Object], None]] = {
     "jobs.batch": _begin_job,
     "replicasets.apps": _workload_labels,
 }
-GENERATED = {
-    "pods",
-    "deployments.apps",
-    "replicasets.apps",
-    "jobs.batch",
-    "poddisruptionbudgets.policy",
-    "networkpolicies.networking.k8s.io",
-    "endpointslices.discovery.k8s.io",
-    "customresourcedefinitions.apiextensions.k8s.io",
-    "validatingadmissionpolicies.admissionregistration.k8s.io",
-}
-"""Built-in kinds whose metadata.generation counts."""
-RETURNED_WHEN_DELETED = {"pods", "services", "serviceaccounts", "persistentvolumeclaims"}
-"""Kinds whose deletion is answered with the object, not with a Status."""
-METADATA_WITH_STATUS = {
-    "pods",
-    "nodes",
-    "namespaces",
-    "persistentvolumeclaims",
-    "services",
-    "deployments.apps",
-    "replicasets.apps",
-    "jobs.batch",
-    "poddisruptionbudgets.policy",
-    "horizontalpodautoscalers.autoscaling",
-}
-"""Kinds whose metadata may be written through the status subresource."""
 KEPT_BY_STATUS = {"deployments.apps": "labels", "pods": "ownerReferences"}
 """The one part of their metadata that a write of the status leaves alone all the same."""

@@ -78,13 +78,8 @@ def one(resource: Resource, entry: Entry, accept: str) -> bytes:
     if form == "Table":
         return orjson.dumps(tables.table(resource, [entry.body], str(entry.revision)))
     if form == "PartialObjectMetadata":
-        return orjson.dumps(partial(entry.body))
+        return orjson.dumps(tables.partial(entry.body))
     return full(resource, entry)
-
-
-def partial(body: Object) -> Object:
-    """Return the metadata alone."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": body["metadata"]}
 
 
 def many(resource: Resource, entries: Iterable[Entry], metadata: Object, accept: str) -> bytes:
@@ -94,7 +89,7 @@ def many(resource: Resource, entries: Iterable[Entry], metadata: Object, accept:
         listed = tables.table(resource, [entry.body for entry in entries], metadata["resourceVersion"])
         return orjson.dumps(listed | {"metadata": metadata})
     if form.startswith("PartialObjectMetadata"):
-        items = [partial(entry.body) for entry in entries]
+        items = [tables.partial(entry.body) for entry in entries]
         kind = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
         return orjson.dumps(kind | {"metadata": metadata, "items": items})
     body = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (

@@ -23,7 +23,7 @@ from anomaly_devcluster.api.merge import json_patch, merge_patch, strategic_merg
 from anomaly_devcluster.api.objects import check_metadata, read_object
 from anomaly_devcluster.api.ownership import Managers
 from anomaly_devcluster.api.schema import apply_defaults
-from anomaly_devcluster.api.strategies import GENERATED, KEPT_BY_STATUS, METADATA_WITH_STATUS, begin, complete
+from anomaly_devcluster.api.strategies import KEPT_BY_STATUS, begin, complete
 from anomaly_devcluster.api.validation import missing, validate
 from anomaly_devcluster.store import Entry, Store
 
@@ -109,7 +109,7 @@ class Writer:
         for name in ("managedFields", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
             metadata.pop(name, None)
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
-        if resource.custom or resource.qualified in GENERATED:
+        if resource.custom or "generation" in resource.traits:
             metadata["generation"] = 1
         begin_first = resource.qualified in ("namespaces", "replicasets.apps")
         if begin_first:
@@ -240,7 +240,7 @@ def _restricted(call: Call, entry: Entry, body: Object) -> Object:
         old = entry.copy()
         old.pop("status", None)
         body = {**old, **({"status": body["status"]} if "status" in body else {})}
-        if resource.custom or resource.qualified not in METADATA_WITH_STATUS:
+        if "metadata-with-status" not in resource.traits:
             return body
         body["metadata"] = metadata
         if name := KEPT_BY_STATUS.get(resource.qualified):

@@ -10,7 +10,7 @@ from anomaly_devcluster.api import custom, jsonpath, protobuf
 from anomaly_devcluster.api.authorization import Attributes, allows, covered
 from anomaly_devcluster.api.builtin import DecodeError, decode, schema_of
 from anomaly_devcluster.api.cel_rules import Rules
-from anomaly_devcluster.api.cells import CELLS, duration
+from anomaly_devcluster.api.tables import CELLS, duration
 from anomaly_devcluster.api.errors import StatusError
 from anomaly_devcluster.api.expressions import CelError, Expression, Scope
 from anomaly_devcluster.api.faults import Drop, Fault, Switchboard
