@@ -80,7 +80,14 @@ class Operator:
 
     def _compose(self) -> Reconciler:
         allowed, default_uri = self._settings.allowed_tracking_uris, self._settings.tracking_uri or ""
-        chronicle = Chronicle(self._registry, self._background, self._metrics, allowed=allowed, default_uri=default_uri)
+        chronicle = Chronicle(
+            self._registry,
+            self._background,
+            self._queue,
+            self._metrics,
+            allowed=allowed,
+            default_uri=default_uri,
+        )
         executor = Executor(
             self._kube,
             self._cache,

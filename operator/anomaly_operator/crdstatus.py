@@ -44,6 +44,7 @@ _WORDS = {
     "paused": "Why no rollout is started and nothing is promoted.",
     "phase": "Progressing, Healthy, Paused or Degraded.",
     "pods": "Pods that it was made of.",
+    "previousVersion": "Version that served users before.",
     "quarantine": "Revisions that failed and are not deployed again.",
     "readyReplicas": "Ready pods.",
     "reason": "Why, in one word.",

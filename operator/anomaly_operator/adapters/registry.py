@@ -66,6 +66,16 @@ class Registry:
         body = {"name": name, "version": version, "key": key, "value": value}
         await self._request("POST", uri, "/model-versions/set-tag", body=body)
 
+    async def set_model_tag(self, uri: str, name: str, key: str, value: str) -> None:
+        """Set a tag of a registered model; raises RegistryError."""
+        await self._request("POST", uri, "/registered-models/set-tag", body={"name": name, "key": key, "value": value})
+
+    async def version_tags(self, uri: str, name: str, version: str) -> tuple[dict[str, str], str]:
+        """Return the tags of a version and the id of its run; raises RegistryError."""
+        query = {"name": name, "version": version}
+        found = _member(await self._request("GET", uri, "/model-versions/get", query=query), "model_version")
+        return _tags(found), str(found.get("run_id") or "")
+
     async def _version(self, uri: str, model: ModelSpec) -> Mapping[str, Any]:
         if model.alias is not None:
             query = {"name": model.name, "alias": model.alias}
@@ -82,7 +92,7 @@ class Registry:
         return newest
 
     async def _resolved(self, uri: str, model: ModelSpec, reference: str, found: Mapping[str, Any]) -> Resolved:
-        tags = {tag.get("key"): tag.get("value") for tag in found.get("tags") or () if isinstance(tag, dict)}
+        tags = _tags(found)
         run_id = str(found.get("run_id") or "")
         contamination = _share(tags.get(PREFIX + "contamination"))
         if contamination is None and run_id:
@@ -190,6 +200,11 @@ def _member(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise RegistryError("Unreachable", f"the registry's answer has no {name}")
     return value
+
+
+def _tags(found: Mapping[str, Any]) -> dict[str, str]:
+    pairs = (tag for tag in found.get("tags") or () if isinstance(tag, dict))
+    return {str(tag.get("key")): str(tag.get("value", "")) for tag in pairs}
 
 
 def _names(text: object) -> tuple[str, ...]:

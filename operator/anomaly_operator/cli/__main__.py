@@ -8,16 +8,15 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-from anomaly_operator.cli import views
+from anomaly_operator.cli import memory, views
 from anomaly_operator.cli.cluster import Cluster
 from anomaly_operator.cli.commands import VERBS, move_alias_back, send
 from anomaly_operator.cli.errors import CliError
 from anomaly_operator.cli.explaining import explain, read_rows, told
 from anomaly_operator.cli.lint import lint
 from anomaly_operator.cli.registry import move_alias
-from anomaly_operator.domain.codec import status_from_json, to_json
-from anomaly_operator.domain.history import verify
-from anomaly_operator.domain.records import Json, Status
+from anomaly_operator.domain.codec import to_json
+from anomaly_operator.domain.records import HistoryEntry
 from anomaly_operator.domain.times import parse_time, rfc3339
 
 REFUSED = 1
@@ -70,7 +69,11 @@ def _add_reading(add: Add) -> None:
     add("status", _status, "Show tracks, report, conditions, quarantine of one model.", output=True)
     add("why", _why, "Say in sentences why a model is as it is.")
     history = add("history", _history, "Show the decisions of one model, newest first.", output=True)
-    history.add_argument("--verify", action="store_true", help="check the hash chain; exit 1 if it is broken")
+    history.add_argument(
+        "--verify", action="store_true", help="check hash chain, anchor and the registry's tags; exit 1 if they differ"
+    )
+    history.add_argument("--tracking-uri", help="registry; default spec.model.trackingUri, MLFLOW_TRACKING_URI")
+    history.add_argument("--no-registry", action="store_true", help="only what status holds")
     history.add_argument("--at", metavar="TIME", type=_time, help="what served at this time (RFC 3339)?")
     explaining = add("explain", _explain, "Explain rows by the model that serves.", output=True)
     explaining.add_argument("--row", action="append", required=True, metavar="JSON", help="by name or by position")
@@ -145,17 +148,22 @@ def _why(arguments: argparse.Namespace) -> int:
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    model = _cluster(arguments).model(arguments.name)
-    status = status_from_json(model.get("status"))
+    ask = not arguments.no_registry
+    found = memory.recall(_cluster(arguments).model(arguments.name), arguments.tracking_uri, ask_registry=ask)
+    if not arguments.verify:
+        memory.warn(found, ask_registry=ask)
     if arguments.at is not None:
-        return _served_at(arguments, status)
-    entries = status.history
-    _print(_json([to_json(e) for e in entries]) if arguments.output == "json" else views.history(entries))
-    return _verified(model, status) if arguments.verify else 0
+        _served_at(arguments, memory.entries(found))
+    else:
+        decisions = found.decisions()
+        _print(_json([d.to_json() for d in decisions]) if arguments.output == "json" else views.history(decisions))
+    if arguments.verify:
+        memory.check(found, ask_registry=ask)
+    return 0
 
 
-def _served_at(arguments: argparse.Namespace, status: Status) -> int:
-    found = views.served_at(status.history, arguments.at)
+def _served_at(arguments: argparse.Namespace, entries: Sequence[HistoryEntry]) -> None:
+    found = views.served_at(entries, arguments.at)
     if found is None:
         raise CliError(f"the history of {arguments.name} does not reach back to {rfc3339(arguments.at)}")
     since = rfc3339(found.ended_at)
@@ -164,17 +172,6 @@ def _served_at(arguments: argparse.Namespace, status: Status) -> int:
     else:
         at, version = rfc3339(arguments.at), found.active_version
         _print(f"At {at} version {version} served (revision {found.active}), since {since}.")
-    return 0
-
-
-def _verified(model: Json, status: Status) -> int:
-    problem = verify(status.history, status.history_anchor)
-    if len(status.history) != len((model.get("status") or {}).get("history") or ()):
-        problem = "an entry cannot be read"  # and the readable rest must not pass for all of it
-    if problem:
-        raise CliError(f"the history was changed after it was written: {problem}")
-    sys.stderr.write(f"hash chain: {len(status.history)} entries, unbroken\n")
-    return 0
 
 
 def _explain(arguments: argparse.Namespace) -> int:

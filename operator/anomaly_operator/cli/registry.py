@@ -7,11 +7,17 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 from anomaly_operator.cli.errors import CliError
 
 TIMEOUT = 10.0
+_PAGE = "200"
+
+
+class RegistryUnavailableError(CliError):
+    """The registry was not asked or did not answer as it should."""
 
 
 def move_alias(uri: str | None, model: str, alias: str, version: str) -> str | None:
@@ -19,12 +25,37 @@ def move_alias(uri: str | None, model: str, alias: str, version: str) -> str | N
 
     Credentials are MLflow's own: MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN; MLFLOW_TRACKING_SERVER_CERT_PATH.
     """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri or not uri.startswith(("http://", "https://")):
-        raise CliError("no registry: give --tracking-uri or set MLFLOW_TRACKING_URI to its http(s) address", 2)
+    uri = _address(uri)
     before = _ask(uri, "GET", "registered-models/alias", {"name": model, "alias": alias}, missing_is_none=True)
     _ask(uri, "POST", "registered-models/alias", {"name": model, "alias": alias, "version": version})
     return str(before["model_version"]["version"]) if before else None
+
+
+def version_tags(uri: str | None, model: str) -> list[dict[str, str]]:
+    """Return the tags of each version of a registered model; raises RegistryUnavailableError."""
+    return [
+        {str(tag.get("key")): str(tag.get("value", "")) for tag in version.get("tags") or ()}
+        for version in _versions(_address(uri), model)
+    ]
+
+
+def _versions(uri: str, model: str) -> Iterator[dict[str, Any]]:
+    quote = '"' if "'" in model else "'"
+    fields = {"filter": f"name={quote}{model}{quote}", "max_results": _PAGE}
+    while True:
+        answer = _ask(uri, "GET", "model-versions/search", fields)
+        yield from answer.get("model_versions") or ()
+        if not (following := answer.get("next_page_token")):
+            return
+        fields["page_token"] = following
+
+
+def _address(uri: str | None) -> str:
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri or not uri.startswith(("http://", "https://")):
+        words = "no registry: give --tracking-uri or set MLFLOW_TRACKING_URI to its http(s) address"
+        raise RegistryUnavailableError(words, 2)
+    return uri
 
 
 def _ask(uri: str, method: str, path: str, fields: dict[str, str], *, missing_is_none: bool = False) -> Any:
@@ -43,9 +74,10 @@ def _ask(uri: str, method: str, path: str, fields: dict[str, str], *, missing_is
         said = _said(error)
         if missing_is_none and said.get("error_code") in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
-        raise CliError(f"registry {uri}: {error.code} {said.get('message') or error.reason}") from None
+        words = f"registry {uri}: {error.code} {said.get('message') or error.reason}"
+        raise RegistryUnavailableError(words) from None
     except (OSError, ValueError) as error:
-        raise CliError(f"registry {uri}: no answer: {error}") from None
+        raise RegistryUnavailableError(f"registry {uri}: no answer: {error}") from None
 
 
 def _said(error: urllib.error.HTTPError) -> dict[str, Any]:

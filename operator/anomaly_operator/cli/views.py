@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from anomaly_operator.cli.memory import Remembered
 from anomaly_operator.cli.tables import age, evidence, number, percent, table
 from anomaly_operator.domain.codec import status_from_json
 from anomaly_operator.domain.records import HistoryEntry, Json, LastReport, Status, TrackStatus
@@ -107,24 +108,27 @@ def _extras(status: Status, now: Time) -> Iterator[str]:
         yield f"Command:   {last.verb} by {last.by or 'unknown'}, {age(last.time, now)} ago: {answer}"
 
 
-def history(entries: Sequence[HistoryEntry]) -> str:
+def history(decisions: Sequence[Remembered]) -> str:
     """Return the decisions, newest first."""
-    if not entries:
+    if not decisions:
         return "No decisions yet."
     return table(
-        ["ENDED", "OUTCOME", "VERSION", "REVISION", "NOW ACTIVE", "REASON", "WHO", "EVIDENCE"],
+        ["ENDED", "OUTCOME", "VERSION", "REVISION", "FROM", "NOW ACTIVE", "REASON", "WHO", "KEPT IN", "EVIDENCE"],
         [
             (
                 rfc3339(e.ended_at),
                 e.outcome,
                 e.version,
                 e.revision,
+                _versioned(e.previous_version, e.previous),
                 _versioned(e.active_version, e.active),
                 e.reason,
                 e.who.claimed or e.who.source,
+                "+".join(one.kept_in),
                 evidence(e.evidence),
             )
-            for e in entries
+            for one in decisions
+            for e in (one.entry,)
         ],
     )
 

@@ -115,10 +115,7 @@ class EmitEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishDecision:
-    """Write one JSON log line, count it in the metrics, and tag the version in the registry, in the background.
-
-    Best effort, retried by the executor's own bounded queue. The tag is `anomalymodel.dev/history.<namespace>.<name>`.
-    """
+    """Write one JSON log line and count it in the metrics. The registry is told of what `status` holds."""
 
     entry: HistoryEntry
 

@@ -98,6 +98,8 @@ def _entry(decision: Decision) -> HistoryEntry:
         who=decision.who,
         active=decision.to.revision,
         active_version=decision.to.version,
+        previous=decision.source.revision if decision.source else "",
+        previous_version=decision.source.version if decision.source else "",
         started_at=decision.started_at,
         ended_at=decision.time,
         epoch=decision.epoch,

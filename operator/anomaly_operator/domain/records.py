@@ -104,6 +104,9 @@ class HistoryEntry:
     active: str = ""
     """The revision that served users afterwards."""
     active_version: str = ""
+    previous: str = ""
+    """The revision that served users before, if the decision moved them."""
+    previous_version: str = ""
     started_at: Time | None = None
     ended_at: Time
     epoch: int = 0

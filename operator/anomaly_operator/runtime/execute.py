@@ -79,6 +79,10 @@ class Executor:
             raise
         self._metrics.actions.labels(kind, "done").inc()
 
+    def tell_registry(self, key: Key, view: View) -> None:
+        """Have the registry hold what status remembers, in the background."""
+        self._chronicle.keep(key, view)
+
     async def _write(self, view: View, action: Action, since: float) -> None:
         match action:
             case actions.SwitchTraffic():
@@ -219,7 +223,7 @@ class Executor:
             case actions.EmitEvent():
                 self._background.start(("event", key, action.key), self._emit(view, action))
             case actions.PublishDecision():
-                self._chronicle.publish(key, view, action.entry)
+                self._chronicle.publish(key, action.entry)
 
     async def _emit(self, view: View, action: actions.EmitEvent) -> None:
         told = (view.observed.uid, action.key)

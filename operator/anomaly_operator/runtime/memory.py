@@ -33,7 +33,12 @@ class Memory:
     """Revision that the results of replays are about."""
     applied: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     shortages: Mapping[Color, Shortage] = field(default_factory=dict)
-    job_versions: dict[str, str] = field(default_factory=dict)
+    recorded: set[str] = field(default_factory=set)
+    """Hashes of decisions that the registry has, or refused."""
+    recorded_retrainings: str = ""
+    """What it was last told of retrainings."""
+    record_failures: int = 0
+    """Times in a row that it did not answer."""
 
 
 class Memories:

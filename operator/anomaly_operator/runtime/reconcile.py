@@ -119,6 +119,7 @@ class Reconciler:
             view = await self._live_view(key) or view
             planned = self._plan(view)
         await self._act(key, view, planned, since)
+        self._executor.tell_registry(key, view)
         await self._look_for_strangers(key, view)
 
     async def _look_for_strangers(self, key: Key, view: View) -> None:

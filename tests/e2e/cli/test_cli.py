@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tests.plugins.installed_chart import call
 
-from anomaly_operator.domain import history
-from anomaly_operator.domain.codec import to_json
+from anomaly_operator.domain import history, registry_tags
+from anomaly_operator.domain.codec import status_from_json, to_json
 from anomaly_operator.domain.records import Evidence, HistoryEntry, LastCommand, Status
 from anomaly_operator.domain.times import parse_time
 
@@ -85,6 +85,7 @@ def anomaly(installed):
 
     def run(*arguments, kubeconfig=installed.cluster.kubeconfig):
         env = {**os.environ, "KUBECONFIG": str(kubeconfig), "PATH": f"{BIN}:{os.environ['PATH']}"}
+        env.pop("MLFLOW_TRACKING_URI", None)
         command = [BIN / "kubectl", "anomaly", *arguments]
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
 
@@ -148,7 +149,7 @@ def test_json_is_the_object_itself(installed, anomaly, model):
 
 
 def test_the_history_verifies_as_it_was_written(anomaly, model):
-    done = anomaly("history", model, "-n", "demo", "--verify")
+    done = anomaly("history", model, "-n", "demo", "--verify", "--no-registry")
 
     assert done.returncode == 0
     assert done.stderr == "hash chain: 3 entries, unbroken\n"
@@ -160,7 +161,7 @@ def test_a_history_that_was_touched_up_does_not_verify(installed, anomaly, model
     entries[0]["evidence"][0]["value"] = 0.02
     write_status(installed.admin(), model, {"history": entries})
 
-    done = anomaly("history", model, "-n", "demo", "--verify")
+    done = anomaly("history", model, "-n", "demo", "--verify", "--no-registry")
 
     assert done.returncode == 1
     assert "the history was changed after it was written: the entry about version 2 (RolledBack" in done.stderr
@@ -170,7 +171,75 @@ def test_an_entry_that_was_dropped_is_noticed(installed, anomaly, model):
     entries = call(installed.admin(), "GET", f"{MODELS}/{model}")["status"]["history"]
     write_status(installed.admin(), model, {"history": [entries[0], entries[2]]})
 
-    assert anomaly("history", model, "-n", "demo", "--verify").returncode == 1
+    assert anomaly("history", model, "-n", "demo", "--verify", "--no-registry").returncode == 1
+
+
+@pytest.fixture
+def recorded(installed, model, mlflow_server, registered):
+    """The model, whose decisions the registry remembers as the operator writes them."""
+    spec = {"model": {"name": registered, "trackingUri": mlflow_server.uri}}
+    body = call(installed.admin(), "PATCH", f"{MODELS}/{model}", {"spec": spec}, media=MERGE)
+    for entry in status_from_json(body["status"]).history:
+        key = registry_tags.key("demo", model, entry)
+        value = registry_tags.value("demo", model, body["metadata"]["uid"], entry)
+        ask_registry(
+            mlflow_server, "model-versions/set-tag", name=registered, version=entry.version, key=key, value=value
+        )
+    return model
+
+
+def test_the_registry_s_memory_is_compared_with_the_history(anomaly, recorded):
+    done = anomaly("history", recorded, "-n", "demo", "--verify")
+
+    assert (done.returncode, done.stderr) == (0, "hash chain: 3 entries, unbroken\nregistry: has the same\n")
+    assert done.stdout.count("status+registry") == 3
+
+
+def test_what_status_has_dropped_is_read_from_the_registry(installed, anomaly, recorded):
+    entries = call(installed.admin(), "GET", f"{MODELS}/{recorded}")["status"]["history"]
+    write_status(installed.admin(), recorded, {"history": entries[:1], "historyAnchor": entries[1]["hash"]})
+
+    done = anomaly("history", recorded, "-n", "demo", "--verify", "-o", "json")
+    at = anomaly("history", recorded, "-n", "demo", "--at", "2026-03-01T12:01:10Z", "-o", "json")
+
+    assert [entry["keptIn"] for entry in json.loads(done.stdout)] == [
+        ["status", "registry"],
+        ["registry"],
+        ["registry"],
+    ]
+    assert "registry: has the same, and 2 older ones" in done.stderr
+    assert json.loads(at.stdout)["version"] == "2"
+
+
+def test_a_history_that_was_rewritten_as_a_whole_is_found_out_by_the_registry(installed, anomaly, recorded):
+    status = Status()
+    forged = HistoryEntry(
+        revision="aaa", version="1", outcome="Promoted", reason="Deployed", active="aaa", ended_at=NOON
+    )
+    write_status(installed.admin(), recorded, {"history": to_json(history.add(status, forged, 10))["history"]})
+
+    assert anomaly("history", recorded, "-n", "demo", "--verify", "--no-registry").returncode == 0
+    done = anomaly("history", recorded, "-n", "demo", "--verify")
+
+    assert done.returncode == 1
+    assert "error: status and registry differ: the registry has no tag about version 1" in done.stderr
+    assert "status lacks version 2 (RolledBack, ErrorRateExceeded" in done.stderr
+
+
+def test_a_registry_that_cannot_be_reached_is_said_and_nothing_is_called_verified(anomaly, recorded):
+    away = "--tracking-uri", "http://127.0.0.1:1"
+    shown = anomaly("history", recorded, "-n", "demo", *away)
+    verified = anomaly("history", recorded, "-n", "demo", "--verify", *away)
+
+    assert shown.returncode == 0
+    assert "RolledBack" in shown.stdout
+    assert shown.stderr.startswith("note: only what status holds: registry http://127.0.0.1:1: no answer")
+    assert verified.returncode == 3
+    assert "error: not compared with the registry: registry http://127.0.0.1:1: no answer" in verified.stderr
+
+
+def test_without_a_registry_s_address_the_way_to_give_one_is_said(anomaly, model):
+    assert "give --tracking-uri or set MLFLOW_TRACKING_URI" in anomaly("history", model, "-n", "demo").stderr
 
 
 @pytest.mark.parametrize(

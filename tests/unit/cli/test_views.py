@@ -3,6 +3,7 @@
 import pytest
 
 from anomaly_operator.cli import views
+from anomaly_operator.cli.memory import Remembered
 from anomaly_operator.cli.tables import age, evidence, number, percent, table
 from anomaly_operator.domain.codec import status_from_json
 from anomaly_operator.domain.records import Evidence
@@ -97,11 +98,12 @@ def test_the_overview_says_when_the_operator_lags_behind_the_spec(rolled_back):
 
 
 def test_the_history_shows_who_asked_and_the_evidence(rolled_back):
-    text = views.history(entries(rolled_back))
+    text = views.history([Remembered(entry=entry, kept_in=("status", "registry")) for entry in entries(rolled_back)])
 
     assert "errorRate 0.1235 (limit 0.01, 700 samples)" in text
     assert "jane" in text
     assert "automatic" in text
+    assert "status+registry" in text
 
 
 @pytest.mark.parametrize(
