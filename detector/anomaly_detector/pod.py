@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import psutil
@@ -152,6 +154,7 @@ class Pod:
             lastOwnUserAnswer=None if last is None else _rfc3339(last),
             drift=serving.observer.drift if serving else Drift(),
             shadow=serving.shadow.comparison.report() if serving else Shadow(),
+            scikitLearn=_scikit_learn(),
             reference=serving is None or serving.plane.model.bundle is not None,
             notes=self._notes(),
         )
@@ -166,6 +169,12 @@ class Pod:
         if self.source is not None and self.source.note:
             notes.append(self.source.note)
         return tuple(notes)
+
+
+@cache
+def _scikit_learn() -> str:
+    """Return its version without importing it."""
+    return version("scikit-learn")
 
 
 def _rfc3339(at: datetime) -> str:

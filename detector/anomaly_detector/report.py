@@ -145,6 +145,8 @@ class Report:
     """When a user's request was last answered by this pod itself, RFC 3339."""
     drift: Drift = field(default_factory=Drift)
     shadow: Shadow = field(default_factory=Shadow)
+    scikitLearn: str = ""  # noqa: N815
+    """Version in the image: it says which models the image can read."""
     reference: bool = True
     """Whether the model came with a reference sample."""
     notes: tuple[str, ...] = ()

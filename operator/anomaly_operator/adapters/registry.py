@@ -109,6 +109,7 @@ class Registry:
             artifact_format=tags.get(PREFIX + "format") or None,
             features=_names(tags.get(PREFIX + "features")),
             size=_count(tags.get(PREFIX + "size")),
+            scikit_learn=tags.get(PREFIX + "scikit-learn") or "",
             retrained=trigger in ("drift", "schedule", "command"),
         )
 

@@ -261,6 +261,8 @@ class Resolved:
     """Version tag `anomalymodel.dev/features`: names in the order of a row; empty if unknown."""
     size: int | None = None
     """Version tag `anomalymodel.dev/size`: bytes of the artifact."""
+    scikit_learn: str = ""
+    """Version tag `anomalymodel.dev/scikit-learn`: which one logged it; empty if unknown."""
     retrained: bool = False
     """Whether the version's tags say that a retraining made it."""
 

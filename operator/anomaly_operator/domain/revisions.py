@@ -8,8 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from anomaly_operator.domain import reasons
-from anomaly_operator.domain.fields import parse_quantity
+from anomaly_operator.domain import preflight, reasons
 from anomaly_operator.domain.manifests.common import canonical_hash
 from anomaly_operator.domain.manifests.pods import template
 from anomaly_operator.domain.model import Desired, Observed, Resolved, Revision
@@ -53,9 +52,10 @@ def wanted(observed: Observed, desired: Desired) -> Revision | Obstacle:
     if not isinstance(resolved, Resolved):
         return Obstacle(reason=resolved.reason, message=resolved.message, stalled=True)
     pinned = _pinned_digest(observed, resolved)
-    return _preflight(desired.spec, resolved, pinned) or _revision(
-        observed, desired, resolved, resolved.digest or pinned or ""
-    )
+    objection = preflight.objection(observed, desired, resolved, pinned)
+    if objection is not None:
+        return Obstacle(reason=objection[0], message=objection[1], stalled=True)
+    return _revision(observed, desired, resolved, resolved.digest or pinned or "")
 
 
 def feature_change(before: Revision, after: Revision) -> str | None:
@@ -67,42 +67,6 @@ def feature_change(before: Revision, after: Revision) -> str | None:
     said = [f"it adds {', '.join(added[:10])}"] if added else []
     said += [f"it drops {', '.join(removed[:10])}"] if removed else []
     return "its features differ (" + ("; ".join(said) or "another order") + ")"
-
-
-def _preflight(spec: Spec, resolved: Resolved, pinned: str | None) -> Obstacle | None:
-    """Return why a version must not be tried at all, before any pod starts."""
-    model = spec.model
-    if resolved.artifact_format == "cloudpickle" and not model.allow_pickle:
-        words = (
-            f"version {resolved.version} of {model.name} is a cloudpickle artifact, which can run code when it is"
-            " loaded: log it with skops, or set spec.model.allowPickle to true"
-        )
-        return Obstacle(reason=reasons.PICKLE_NOT_ALLOWED, message=words, stalled=True)
-    too_large = _too_large(spec, resolved)
-    if too_large is not None:
-        return Obstacle(reason=reasons.MODEL_TOO_LARGE, message=too_large, stalled=True)
-    if resolved.digest and pinned and resolved.digest != pinned:
-        words = (
-            f"version {resolved.version} of {model.name} has the digest {resolved.digest} now and had {pinned}:"
-            " artifacts must not change under the same number; register them as a new version"
-        )
-        return Obstacle(reason=reasons.DIGEST_CHANGED, message=words, stalled=True)
-    return None
-
-
-def _too_large(spec: Spec, resolved: Resolved) -> str | None:
-    """Return that the artifact does not fit into a pod's emptyDir: the kubelet would evict pod after pod."""
-    cache = spec.detector.cache
-    try:
-        limit = parse_quantity(cache.size_limit)
-    except ValueError:
-        return None  # the API server says so when the Deployment is applied
-    if cache.persistent_volume_claim is not None or resolved.size is None or resolved.size <= limit:
-        return None
-    return (
-        f"version {resolved.version} of {spec.model.name} has {resolved.size} bytes, more than"
-        f" spec.detector.cache.sizeLimit ({cache.size_limit}): raise that, or register a smaller model"
-    )
 
 
 def _revision(observed: Observed, desired: Desired, resolved: Resolved, digest: str) -> Revision:

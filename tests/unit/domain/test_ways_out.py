@@ -294,6 +294,52 @@ def test_model_too_large_for_the_cache_is_refused_before_a_pod_starts() -> None:
     assert {p.version for p in world.pods} == {"1"}
 
 
+@pytest.mark.parametrize(
+    ("image", "logged", "refused"),
+    [
+        ("detector:1.0", "1.8.2", True),
+        ("detector@sha256:12", "1.8.2", True),
+        ("detector:1.0", "1.9.0", False),  # of the same minor version
+        ("detector:1.0", "", False),  # registered without saying so
+        ("detector:latest", "1.8.2", False),  # the pods may run another image by now
+        ("registry:5000/detector", "1.8.2", False),
+    ],
+)
+def test_version_logged_with_another_scikit_learn_than_the_running_image_has_is_refused_before_a_pod_starts(
+    image: str, logged: str, *, refused: bool
+) -> None:
+    world = serving(detector={"image": image})
+    world.run(9)
+    world.qualities["2"] = Quality(scikit_learn=logged)
+    world.alias = "2"
+    world.run(5)
+    assert ("candidate" in world.status) is not refused
+    if refused:
+        assert world.condition("Stalled") == ("True", "EnvironmentMismatch")
+        assert "scikit-learn 1.8.2" in world.status["message"]
+        assert "has 1.9.1" in world.status["message"]
+        assert {p.version for p in world.pods} == {"1"}
+
+
+def test_scikit_learn_of_an_image_that_no_pod_runs_is_left_to_the_candidates_init_container() -> None:
+    world = serving(detector={"image": "detector:1.0"})
+    world.run(9)
+    world.qualities["2"] = Quality(scikit_learn="1.8.2", refuses="logged with scikit-learn 1.8.2, this image has 1.9.1")
+    world.spec["detector"]["image"] = "detector:2.0"
+    world.generation += 1
+    world.alias = "2"
+    world.until(lambda: world.quarantined() == ["2"])
+    assert "logged with scikit-learn 1.8.2" in world.status["message"]
+
+
+def test_version_that_runs_is_not_held_against_what_its_tag_says() -> None:
+    world = serving(detector={"image": "detector:1.0"})
+    world.run(9)
+    world.qualities["1"] = Quality(scikit_learn="1.8.2")
+    world.run(5)
+    assert world.condition("Ready") == ("True", "Serving")
+
+
 def test_latency_that_the_guard_names_is_looked_at_with_every_heartbeat() -> None:
     world = guarded(blueGreen={"postPromotionAnalysis": {"gates": {"latency": {"milliseconds": 5}}}})
     world.run(200, step=5)

@@ -75,6 +75,7 @@ class Quality:
     digest: str | None = "tagged"
     features: tuple[str, ...] = ("cpu", "memory")
     size: int = 1_000_000
+    scikit_learn: str = "1.9.1"
 
 
 @dataclass
@@ -133,6 +134,7 @@ class World:
         self.world_drift = 0.0
         """Drift that every version sees in the users' rows."""
         self.boot_seconds = 2.0
+        self.image_scikit_learn = "1.9.1"
         self.full_shadow_since = START
         self.keeps_pods: set[str] = set()
         """Colors whose surplus pods do not go."""
@@ -238,6 +240,7 @@ class World:
             contamination=quality.contamination,
             features=quality.features,
             size=quality.size,
+            scikit_learn=quality.scikit_learn,
         )
 
     def observed(self) -> Observed:
@@ -474,6 +477,7 @@ class World:
             anomalies={source: round(rows * quality.anomalies)},
             latency={source: histogram(quality.latency_ms, served)},
             rssBytes=quality.rss,
+            scikitLearn=self.image_scikit_learn,
             drift=Drift(
                 verdict="inconclusive" if confidence is None else "drift" if over else "ok",
                 confidence=confidence,
