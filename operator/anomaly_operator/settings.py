@@ -128,15 +128,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     environment = os.environ if environment is None else environment
     read = _Reader(environment)
     tracking = read.uris("TRACKING_URI")
-    folder = read.path("SERVICEACCOUNT_DIR", folder=True)
-    kubeconfig = Path(environment["KUBECONFIG"]) if environment.get("KUBECONFIG") else None
-    if folder is None and SERVICE_ACCOUNT.is_dir():
-        folder = SERVICE_ACCOUNT
-    if folder is None and kubeconfig is None:
-        read.problems.append(
-            f"{PREFIX}SERVICEACCOUNT_DIR is not set, {SERVICE_ACCOUNT} does not exist and KUBECONFIG is not set;"
-            " one of them must say where the API server is"
-        )
+    folder, kubeconfig = _api_server(read, environment)
     settings = Settings(
         namespace=read.text("NAMESPACE"),
         identity=read.text("IDENTITY", platform.node() or "anomaly-operator"),
@@ -165,3 +157,17 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     if read.problems:
         raise SettingsError("The operator cannot start:\n" + "\n".join(f"  {problem}" for problem in read.problems))
     return settings
+
+
+def _api_server(read: _Reader, environment: Mapping[str, str]) -> tuple[Path | None, Path | None]:
+    """Return the folder of the ServiceAccount and the kubeconfig: one of them says where the API server is."""
+    folder = read.path("SERVICEACCOUNT_DIR", folder=True)
+    kubeconfig = Path(environment["KUBECONFIG"]) if environment.get("KUBECONFIG") else None
+    if folder is None and SERVICE_ACCOUNT.is_dir():
+        folder = SERVICE_ACCOUNT
+    if folder is None and kubeconfig is None:
+        read.problems.append(
+            f"{PREFIX}SERVICEACCOUNT_DIR is not set, {SERVICE_ACCOUNT} does not exist and KUBECONFIG is not set;"
+            " one of them must say where the API server is"
+        )
+    return folder, kubeconfig

@@ -1,14 +1,37 @@
 """Read a retraining Job, and what its pod said when it ended (docs/pod-contract.md, "A training Job")."""
 
 import json
+from dataclasses import dataclass
 
 from anomaly_operator.domain import names, reasons
-from anomaly_operator.domain.model import Job
 from anomaly_operator.domain.records import Json
 from anomaly_operator.domain.times import parse_time
 
 _MOST_WORDS = 500
 """Characters of a termination message that is not JSON: the end of a log may come instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A retraining Job of this model, from its body (`jobs.job`)."""
+
+    name: str
+    trigger: str = "Command"
+    """Annotation `anomalymodel.dev/trigger`: Drift, Schedule or Command."""
+    reason: str = ""
+    """Annotation `anomalymodel.dev/reason`."""
+    created: float = 0.0
+    finished: float | None = None
+    succeeded: bool = False
+    failure: str = ""
+    """Why it failed, in one word (`records.Retraining.failure`)."""
+    message: str = ""
+    suspended: bool = False
+    """Not begun yet: what its pods need is not all there."""
+    version: str | None = None
+    """The version that it registered, from the termination message of its pod (`jobs.said_by`)."""
+    run_id: str | None = None
+    """The run that logged the version, from there too."""
 
 
 def job(body: Json, said: Json | None = None) -> Job:

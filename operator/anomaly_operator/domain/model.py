@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anomaly_detector.report import Report, Role
-from anomaly_operator.domain.actions import Action
+from anomaly_operator.domain.jobs import Job
 from anomaly_operator.domain.records import Color, Decision, Status
 from anomaly_operator.domain.spec import Spec
 
@@ -176,29 +176,6 @@ class ReplayResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A retraining Job of this model, from its body (`jobs.job`)."""
-
-    name: str
-    trigger: str = "Command"
-    """Annotation `anomalymodel.dev/trigger`: Drift, Schedule or Command."""
-    reason: str = ""
-    """Annotation `anomalymodel.dev/reason`."""
-    created: float = 0.0
-    finished: float | None = None
-    succeeded: bool = False
-    failure: str = ""
-    """Why it failed, in one word (`records.Retraining.failure`)."""
-    message: str = ""
-    suspended: bool = False
-    """Not begun yet: what its pods need is not all there."""
-    version: str | None = None
-    """The version that it registered, from the termination message of its pod (`jobs.said_by`)."""
-    run_id: str | None = None
-    """The run that logged the version, from there too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """What the annotation `anomalymodel.dev/command` asks for (`parse.command`)."""
 
@@ -305,14 +282,3 @@ class Desired:
     `Resolved` stays and `unreachable` says why."""
     unreachable: str | None = None
     settings: PodSettings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to do now, in this order, and when to look again at the latest."""
-
-    actions: tuple[Action, ...] = ()
-    requeue_after: float | None = None
-    """Seconds; None: only when something changes."""
-    status: Status | None = None
-    """Status after these actions; the last `WriteStatus` among them writes it, if it differs from what is there."""

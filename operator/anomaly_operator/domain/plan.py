@@ -5,7 +5,7 @@ what to do about users' traffic; then both colors and everything beside them are
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from anomaly_operator.domain import (
     children,
@@ -24,7 +24,7 @@ from anomaly_operator.domain import (
 )
 from anomaly_operator.domain.actions import Action, CreateRevision, SwitchTraffic, WriteStatus
 from anomaly_operator.domain.manifests.services import users_service
-from anomaly_operator.domain.model import Desired, Observed, Plan, Revision
+from anomaly_operator.domain.model import Desired, Observed, Revision
 from anomaly_operator.domain.promotion import await_promotion, switch
 from anomaly_operator.domain.records import Decision, Status
 from anomaly_operator.domain.rollback import dead_end, roll_back
@@ -36,6 +36,17 @@ from anomaly_operator.domain.summary import status
 
 Stage = Callable[[Situation], Step | None]
 Review = Callable[[Situation], Status]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do now, in this order, and when to look again at the latest."""
+
+    actions: tuple[Action, ...] = ()
+    requeue_after: float | None = None
+    """Seconds; None: only when something changes."""
+    status: Status | None = None
+    """Status after these actions; the last `WriteStatus` among them writes it, if it differs from what is there."""
 
 
 def plan(observed: Observed, desired: Desired, now: float) -> Plan:

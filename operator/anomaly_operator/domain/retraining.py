@@ -12,9 +12,10 @@ from typing import Literal
 from anomaly_operator.domain import reasons
 from anomaly_operator.domain.actions import Action, EmitEvent, StartJob
 from anomaly_operator.domain.cron import Cron, CronError
+from anomaly_operator.domain.jobs import Job
 from anomaly_operator.domain.manifests.common import canonical_hash
 from anomaly_operator.domain.manifests.jobs import reads_pods, retraining_job
-from anomaly_operator.domain.model import Command, Job
+from anomaly_operator.domain.model import Command
 from anomaly_operator.domain.records import Retraining, Status
 from anomaly_operator.domain.situation import Situation
 from anomaly_operator.domain.spec import Retraining as RetrainingSpec

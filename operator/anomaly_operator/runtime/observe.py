@@ -6,7 +6,8 @@ from typing import Any
 
 from anomaly_operator.domain import availability, codec, jobs, names, parse
 from anomaly_operator.domain.fields import SpecError
-from anomaly_operator.domain.model import Child, Desired, Job, Observed, Pod, PodSettings, Revision, Track
+from anomaly_operator.domain.jobs import Job
+from anomaly_operator.domain.model import Child, Desired, Observed, Pod, PodSettings, Revision, Track
 from anomaly_operator.domain.records import COLORS, Color, Status
 from anomaly_operator.domain.spec import ModelSpec, Spec
 from anomaly_operator.runtime.cache import Body, Cache

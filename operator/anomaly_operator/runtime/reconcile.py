@@ -8,8 +8,7 @@ from anomaly_operator.adapters.kube import ConflictError, ForbiddenError, Invali
 from anomaly_operator.adapters.metrics import Metrics
 from anomaly_operator.domain import names
 from anomaly_operator.domain.actions import EmitEvent, SwitchTraffic
-from anomaly_operator.domain.model import Plan
-from anomaly_operator.domain.plan import plan
+from anomaly_operator.domain.plan import Plan, plan
 from anomaly_operator.runtime.cache import Cache
 from anomaly_operator.runtime.execute import Executor, Fence, FencedError
 from anomaly_operator.runtime.observe import Observer, View

@@ -27,7 +27,6 @@ from anomaly_operator.domain.model import (
     Deployment,
     Desired,
     Observed,
-    Plan,
     Pod,
     PodSettings,
     ReplayResult,
@@ -37,7 +36,7 @@ from anomaly_operator.domain.model import (
     Track,
     Unresolved,
 )
-from anomaly_operator.domain.plan import plan
+from anomaly_operator.domain.plan import Plan, plan
 from anomaly_operator.domain.records import COLORS
 from anomaly_operator.domain.spec import Spec
 from anomaly_operator.domain.times import rfc3339
