@@ -8,6 +8,7 @@ from anomaly_operator.domain.actions import Action, ApplyChild, CreateRevision, 
 from anomaly_operator.domain.manifests import access, config, services, workloads
 from anomaly_operator.domain.manifests.common import spec_hash
 from anomaly_operator.domain.model import Revision
+from anomaly_operator.domain.ownership import holds
 from anomaly_operator.domain.records import COLORS, Json
 from anomaly_operator.domain.revisions import Obstacle
 from anomaly_operator.domain.situation import Situation
@@ -26,8 +27,10 @@ def needs_apply(s: Situation, manifest: Mapping[str, Any]) -> bool:
         return True
     if child.owner_uid != s.observed.uid:
         return False  # somebody else's: never touched
-    wanted = spec_hash(manifest)
-    return child.spec_hash != wanted or s.observed.applied.get(key) != (wanted, child.fingerprint)
+    wanted, applied = spec_hash(manifest), s.observed.applied.get(key)
+    if child.spec_hash != wanted:
+        return True
+    return not holds(child.owned, manifest) if applied is None else applied != (wanted, child.fingerprint)
 
 
 def apply(s: Situation, manifests: Iterable[Json]) -> Iterator[Action]:

@@ -149,6 +149,8 @@ class Child:
     """Annotation `anomalymodel.dev/spec-hash`."""
     fingerprint: str = ""
     """Changes when somebody changes what was applied: made of generation and the operator's managed fields."""
+    owned: tuple[str, ...] = ()
+    """Those managed fields, as JSON text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

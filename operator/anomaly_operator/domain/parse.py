@@ -119,19 +119,27 @@ def child(body: Json) -> Child:
         owner_uid=owner,
         spec_hash=(metadata.get("annotations") or {}).get(names.SPEC_HASH, ""),
         fingerprint=fingerprint(body),
+        owned=_owned(metadata),
     )
 
 
 def fingerprint(body: Json) -> str:
     """Return a hash that changes when somebody changes the spec, or a field that the operator applied."""
     metadata = body.get("metadata") or {}
-    own = [
+    text = json.dumps([metadata.get("uid"), metadata.get("generation"), _owned(metadata)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _owned(metadata: Json) -> tuple[str, ...]:
+    """Return the sets of fields that the operator applied, as JSON text."""
+    fields = (
         entry.get("fieldsV1")
         for entry in metadata.get("managedFields") or ()
         if entry.get("manager") == names.FIELD_MANAGER and entry.get("operation") == "Apply"
-    ]
-    text = json.dumps([metadata.get("uid"), metadata.get("generation"), own], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    )
+    return tuple(
+        held if isinstance(held, str) else json.dumps(held, sort_keys=True, separators=(",", ":")) for held in fields
+    )
 
 
 def command(annotations: Mapping[str, str] | None) -> tuple[Command | None, tuple[Malformed, ...]]:

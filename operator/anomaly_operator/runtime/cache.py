@@ -1,7 +1,7 @@
 """The newest body of every watched object, by UID, with the moments at which what matters in it was first seen.
 
 Fed by watches, by the answers to our own writes (so that a plan never sees less than was written), and replaced whole
-by resyncs. It holds plain dicts; nobody changes them.
+by resyncs. It holds plain dicts, trimmed to what is read of them; nobody changes them.
 """
 
 import json
@@ -12,12 +12,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from anomaly_detector import report as contract
 from anomaly_operator.domain import names, parse
+from anomaly_operator.runtime.trimming import trimmed
 from anomaly_operator.runtime.workqueue import Key, Priority
 
 Body = dict[str, Any]
 T = TypeVar("T")
 Concern = tuple[Key, Priority]
 _NOTHING: Mapping[str, Body] = {}
+_USUAL = {contract.ERROR_RATE: 0.0, contract.DRIFT_CONFIDENCE: 0.4}
+"""What the annotations of a pod that is well say at most."""
 _GRAVES = 10_000
 """Deleted UIDs that are remembered, so that a LIST made before the deletion brings nothing back."""
 
@@ -43,6 +46,7 @@ class Cache:
             return None
         if uid in self._gone and not _newer(metadata, {"resourceVersion": self._gone[uid]}):
             return None
+        body = trimmed(kind, body)
         self._drop_index(kind, before)
         self._parsed.pop(uid, None)
         self._bodies[kind][uid] = body
@@ -133,6 +137,10 @@ class Cache:
         """Return all AnomalyModels."""
         return list(self._bodies["AnomalyModel"].values())
 
+    def alarming(self, key: Key) -> bool:
+        """Return whether any pod of a model may be a reason to roll back: to be looked at first by a new leader."""
+        return any(_is_alarming(body) for body in self.of_model("Pod", key))
+
     def received(self, uid: str) -> float | None:
         """Return when a pod's report was first seen as it is, by this process's clock."""
         return self._received.get(uid)
@@ -197,6 +205,21 @@ def pod_priority(before: Body | None, body: Body) -> Priority | None:
         return Priority.URGENT if verdict is not None and verdict.failed else Priority.NORMAL
     same = all(before.get(part) == body.get(part) for part in ("status", "spec"))
     return None if same and _stripped(before) == _stripped(body) else Priority.NORMAL
+
+
+def _is_alarming(body: Body) -> bool:
+    said = _annotations(body)
+    verdict = _verdict(said.get(contract.REPORT))
+    failed = verdict is not None and verdict.failed > 0
+    return failed or not _ready(body) or any(_over(said.get(key), limit) for key, limit in _USUAL.items())
+
+
+def _over(text: str | None, limit: float) -> bool:
+    """Return whether an annotation is over what is usual; what cannot be read is."""
+    try:
+        return text is not None and float(text) > limit
+    except ValueError:
+        return True
 
 
 def _ready(body: Body) -> bool:

@@ -54,14 +54,15 @@ class Reconciler:
         self._leading = asyncio.Event()
 
     def lead(self, leading: bool) -> None:  # noqa: FBT001 - called back with the one thing that changed
-        """Begin or cease to work; a new leader looks at everything."""
+        """Begin or cease to work; a new leader looks at everything, first at what may have to be rolled back."""
         if not leading:
             self._leading.clear()
             self._resolver.pause()
             return
         self._leading.set()
         for body in self._cache.models():
-            self._queue.add((body["metadata"]["namespace"], body["metadata"]["name"]))
+            key = (body["metadata"]["namespace"], body["metadata"]["name"])
+            self._queue.add(key, priority=Priority.URGENT if self._cache.alarming(key) else Priority.NORMAL)
 
     async def work(self, only: Priority = Priority.ROUTINE) -> None:
         """Take keys of at least the priority `only` and look at them, for ever."""

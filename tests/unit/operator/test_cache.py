@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from anomaly_detector.report import ERROR_RATE, REPORT
+from anomaly_detector.report import DRIFT_CONFIDENCE, ERROR_RATE, REPORT
 from anomaly_operator.runtime.cache import Cache
 from anomaly_operator.runtime.workqueue import Priority
 
@@ -142,3 +142,21 @@ def test_what_only_a_list_knows_is_counted(cache):
     assert cache.missed("Pod", [pod(11), pod(5, uid="v", name="w")]) == 2
     cache.remove("Pod", pod(12))
     assert cache.missed("Pod", [pod(11)]) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"annotations": {ERROR_RATE: "0.5"}},
+        {"annotations": {DRIFT_CONFIDENCE: "0.6"}},
+        {"annotations": {ERROR_RATE: "many"}},
+        {"annotations": {REPORT: report(counts={"user": {"failed": 1}})}},
+        {"ready": False},
+    ],
+)
+def test_a_model_with_a_pod_that_is_not_well_is_alarming(cache, more):
+    cache.put("Pod", pod(1, uid="well", name="m-blue-2", annotations={ERROR_RATE: "0", DRIFT_CONFIDENCE: "0.4"}))
+    assert not cache.alarming(KEY)
+    cache.put("Pod", pod(2, **more))
+    assert cache.alarming(KEY)
+    assert not cache.alarming(("ns", "other"))
