@@ -28,7 +28,7 @@ _LONGEST_SHARED = 80
 
 def trimmed(kind: str, body: Body) -> Body:
     """Return the parts of an object that the operator reads; what was trimmed before stays as it is."""
-    kept = {name: body[name] for name in ("apiVersion", "kind") if name in body}
+    kept: Body = {name: body[name] for name in ("apiVersion", "kind") if name in body}
     kept["metadata"] = _metadata(kind, body["metadata"])
     if kind == "Pod":
         kept["status"] = body.get("status") or {}
