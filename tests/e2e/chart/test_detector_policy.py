@@ -22,7 +22,7 @@ def pod(name, account=ACCOUNT):
         },
         "spec": {
             "serviceAccountName": account,
-            "nodeName": "nowhere",  # the pods need to exist, not to run
+            "nodeSelector": {"no": "where"},  # the pods need to exist, not to run
             "containers": [{"name": "detector", "image": "detector:1"}],
         },
     }

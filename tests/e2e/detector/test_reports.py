@@ -21,7 +21,7 @@ ZERO = [40.0, 50.0, 0.0]
 
 @pytest.fixture
 def pod(installed, request):
-    """A pod object that need not run: the detector of the test claims to be it."""
+    """A pod object that waits for a node for ever: the detector of the test claims to be it."""
     name = f"cpu-watch-blue-{abs(hash(request.node.name)) % 100_000}"
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "anomaly-detector"}
     subjects = [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}]
@@ -42,7 +42,7 @@ def pod(installed, request):
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": name, "labels": labels, **meta},
-            "spec": {"serviceAccountName": ACCOUNT, "nodeName": "nowhere", "containers": [container]},
+            "spec": {"serviceAccountName": ACCOUNT, "nodeSelector": {"no": "where"}, "containers": [container]},
         },
     )
     return call(installed.admin(), "GET", f"/api/v1/namespaces/{NAMESPACE}/pods/{name}")["metadata"]
