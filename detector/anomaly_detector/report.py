@@ -8,6 +8,7 @@ seconds that end at `time`; the histogram can be added to those of other pods, q
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from datetime import datetime
+from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -233,8 +234,12 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
+_hints = cache(get_type_hints)
+"""Resolving them anew at each report would take longer than all the rest."""
+
+
 def _parse_fields(kind: Any, value: dict[str, Any], where: str) -> Any:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     known = {f.name: _parse(hints[f.name], value[f.name], f"{where}.{f.name}") for f in fields(kind) if f.name in value}
     try:
         return kind(**known)

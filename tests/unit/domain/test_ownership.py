@@ -76,3 +76,9 @@ def test_an_item_of_a_set_is_held_by_its_value():
     manifest = {"metadata": {}, "spec": {"finalizers": ["a"]}}
     assert holds([json.dumps({"f:spec": {"f:finalizers": {'v:"a"': {}}}})], manifest)
     assert not holds([json.dumps({"f:spec": {"f:finalizers": {'v:"b"': {}}}})], manifest)
+
+
+def test_an_item_whose_key_is_no_plain_value_is_not_held():
+    fields = {"f:spec": {"f:list": {'k:{"name":"a"}': {".": {}, "f:name": {}}}}}
+    assert not holds([json.dumps(fields)], {"metadata": {}, "spec": {"list": [{"name": ["a"]}]}})
+    assert holds([json.dumps(fields)], {"metadata": {}, "spec": {"list": [{"name": "a"}]}})
