@@ -23,7 +23,7 @@ from anomaly_operator.runtime.workqueue import Key
 
 log = logging.getLogger(__name__)
 
-EVENTS_REMEMBERED = 10_000
+TOLD_REMEMBERED = 10_000
 BEST_EFFORT = (actions.TellRole, actions.Replay, actions.EmitEvent, actions.PublishDecision)
 
 
@@ -60,7 +60,7 @@ class Executor:
         self._background, self._metrics = background, metrics
         self._fence, self._identity = fence, identity
         self._told: dict[tuple[str, str], None] = {}
-        """Events written of late (UID of the model, key), oldest first: what stands is not written at every look."""
+        """Events and log lines written of late (UID of the model, which), oldest first: once is enough."""
 
     async def execute(self, key: Key, view: View, action: Action, since: float) -> None:
         """Carry out one action; `since` is when what caused it was received (loop time).
@@ -223,11 +223,21 @@ class Executor:
             case actions.EmitEvent():
                 self._background.start(("event", key, action.key), self._emit(view, action))
             case actions.PublishDecision():
-                self._chronicle.publish(key, action.entry)
+                # Status says later that it was told; until that could be written, this process knows.
+                if not self._is_told(view, f"log/{action.entry.hash}"):
+                    self._chronicle.publish(key, action.entry)
+                    self._note_told(view, f"log/{action.entry.hash}")
+
+    def _is_told(self, view: View, what: str) -> bool:
+        return (view.observed.uid, what) in self._told
+
+    def _note_told(self, view: View, what: str) -> None:
+        self._told[view.observed.uid, what] = None
+        if len(self._told) > TOLD_REMEMBERED:
+            del self._told[next(iter(self._told))]
 
     async def _emit(self, view: View, action: actions.EmitEvent) -> None:
-        told = (view.observed.uid, action.key)
-        if not self._fence.holds() or told in self._told:
+        if not self._fence.holds() or self._is_told(view, action.key):
             return
         pods = (pod for track in view.observed.tracks.values() for pod in track.pods)
         uid = next((pod.uid for pod in pods if pod.name == action.pod), None)
@@ -238,9 +248,7 @@ class Executor:
             log.log(level, "an Event could not be written: %s", error)
             return
         self._metrics.malformed.inc(action.reason == reasons.MALFORMED_ANNOTATION)
-        self._told[told] = None
-        if len(self._told) > EVENTS_REMEMBERED:
-            del self._told[next(iter(self._told))]
+        self._note_told(view, action.key)
 
 
 def _plain(value: Any) -> Any:

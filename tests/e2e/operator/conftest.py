@@ -167,6 +167,44 @@ def alias(mlflow_server, namespace):
     return namespace, lambda version: client.set_registered_model_alias(REGISTERED, namespace, version)
 
 
+@pytest.fixture(scope="module")
+def leading(start_operator):
+    """Return a function that starts another replica and returns when it leads."""
+    replicas = []
+
+    def lead(*, fresh=False, **settings):
+        if fresh or not replicas or not replicas[-1].running:
+            replicas.append(start_operator(f"replica-{len(replicas)}", **settings))
+            replicas[-1].wait_for("leader")
+        return replicas[-1]
+
+    return lead
+
+
+@pytest.fixture
+def replica(leading):
+    """A replica that leads; the one of the test before, unless that has killed it."""
+    return leading()
+
+
+@pytest.fixture
+def promoted(defined, namespace, versions, alias):
+    """A model whose second version serves users on green; the first is still warm on blue. The operator must run."""
+
+    def make(**spec):
+        name, move = alias
+        move(versions[0])
+        defined.kubectl("apply", "-f", "-", stdin=[model(namespace, name, **spec)])
+        wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[0]}")
+        wait(defined, namespace, "condition=Ready")
+        assert selected(defined, namespace)[0] == "blue"
+        move(versions[1])
+        wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[1]}")
+        assert selected(defined, namespace)[0] == "green"
+
+    return make
+
+
 @contextmanager
 def faults(cluster, *rule):
     """Have requests fail for the duration of the context."""
@@ -195,3 +233,26 @@ def model(namespace, alias, **spec):
         }
         | spec,
     }
+
+
+def wait(cluster, namespace, condition, seconds=90):
+    cluster.kubectl("wait", "am/cpu", "-n", namespace, f"--for={condition}", f"--timeout={seconds}s")
+
+
+def status(cluster, namespace):
+    return json.loads(cluster.kubectl("get", "am", "cpu", "-n", namespace, "-o", "json"))["status"]
+
+
+def condition(found, name):
+    return next(c for c in found["conditions"] if c["type"] == name)
+
+
+def selected(cluster, namespace):
+    service = json.loads(cluster.kubectl("get", "svc", "cpu", "-n", namespace, "-o", "json"))
+    decision = service["metadata"]["annotations"].get("anomalymodel.dev/decision")
+    return service["spec"]["selector"]["anomalymodel.dev/color"], json.loads(decision) if decision else None
+
+
+def annotate(cluster, namespace, color, *values):
+    labels = f"anomalymodel.dev/model=cpu,anomalymodel.dev/color={color}"
+    cluster.kubectl("annotate", "pods", "-n", namespace, "-l", labels, "--overwrite", *values)

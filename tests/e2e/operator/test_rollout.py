@@ -3,70 +3,9 @@
 import json
 
 import pytest
-from tests.e2e.operator.conftest import faults, model
+from tests.e2e.operator.conftest import annotate, condition, faults, model, selected, status, wait
 
 pytestmark = pytest.mark.e2e
-
-
-def wait(cluster, namespace, condition, seconds=90):
-    cluster.kubectl("wait", "am/cpu", "-n", namespace, f"--for={condition}", f"--timeout={seconds}s")
-
-
-def status(cluster, namespace):
-    return json.loads(cluster.kubectl("get", "am", "cpu", "-n", namespace, "-o", "json"))["status"]
-
-
-def condition(found, name):
-    return next(c for c in found["conditions"] if c["type"] == name)
-
-
-def selected(cluster, namespace):
-    service = json.loads(cluster.kubectl("get", "svc", "cpu", "-n", namespace, "-o", "json"))
-    decision = service["metadata"]["annotations"].get("anomalymodel.dev/decision")
-    return service["spec"]["selector"]["anomalymodel.dev/color"], json.loads(decision) if decision else None
-
-
-def annotate(cluster, namespace, color, *values):
-    labels = f"anomalymodel.dev/model=cpu,anomalymodel.dev/color={color}"
-    cluster.kubectl("annotate", "pods", "-n", namespace, "-l", labels, "--overwrite", *values)
-
-
-@pytest.fixture(scope="module")
-def leading(start_operator):
-    """Return a function that starts another replica and returns when it leads."""
-    replicas = []
-
-    def lead(*, fresh=False, **settings):
-        if fresh or not replicas or not replicas[-1].running:
-            replicas.append(start_operator(f"replica-{len(replicas)}", **settings))
-            replicas[-1].wait_for("leader")
-        return replicas[-1]
-
-    return lead
-
-
-@pytest.fixture
-def replica(leading):
-    """A replica that leads; the one of the test before, unless that has killed it."""
-    return leading()
-
-
-@pytest.fixture
-def promoted(defined, namespace, versions, alias):
-    """A model whose second version serves users on green; the first is still warm on blue. The operator must run."""
-
-    def make(**spec):
-        name, move = alias
-        move(versions[0])
-        defined.kubectl("apply", "-f", "-", stdin=[model(namespace, name, **spec)])
-        wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[0]}")
-        wait(defined, namespace, "condition=Ready")
-        assert selected(defined, namespace)[0] == "blue"
-        move(versions[1])
-        wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[1]}")
-        assert selected(defined, namespace)[0] == "green"
-
-    return make
 
 
 def test_a_version_is_deployed_promoted_and_rolled_back(replica, defined, namespace, versions, promoted):
@@ -88,6 +27,9 @@ def test_a_version_is_deployed_promoted_and_rolled_back(replica, defined, namesp
     assert found["history"][0]["evidence"][0]["metric"] == "errorRate"
     assert [q["version"] for q in found["quarantine"]] == [versions[1]]
     # The same as a log line and as an Event for people.
+    replica.wait_for_line(
+        lambda line: line.get("namespace") == namespace and line.get("decision", {}).get("outcome") == "RolledBack"
+    )
     logged = [
         line["decision"]["outcome"]
         for line in replica.lines

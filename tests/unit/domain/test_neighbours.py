@@ -1,5 +1,11 @@
-"""What other controllers are known to get wrong, as scenarios: here it goes right."""
+"""What other controllers are known to get wrong, as scenarios: here it goes right.
 
+Four more have their tests where the parts are: evidently#50 and alibi-detect#646 (ever more false alarms with growing
+samples) in unit/detector_math/test_calibration.py, kserve#3555 and #4251 (no `mlflow://` source) and mlflow#16734 (a
+search knows no aliases) in e2e/operator/test_registry.py, argo-rollouts#2855 (memory of thousands) in the benchmark.
+"""
+
+import pytest
 from tests.unit.domain.world import Quality
 from tests.unit.domain.worlds import guarded, serving
 
@@ -75,7 +81,7 @@ def test_argo_rollouts_3941_also_while_the_active_color_has_more_pods_than_it_sh
     world.until(lambda: world.serving_version() == "2")
 
 
-def test_argo_rollouts_4294_an_autoscaler_at_every_step_leaves_nothing_stuck() -> None:
+def test_argo_rollouts_4294_and_3848_an_autoscaler_at_every_step_leaves_nothing_stuck() -> None:
     world = serving(autoscaling={"minReplicas": 1, "maxReplicas": 10})
     world.run(9)
     world.alias = "2"
@@ -114,7 +120,7 @@ def test_argo_rollouts_4479_an_analysis_without_any_measurement_promotes_nothing
     assert world.phase == "Paused"
 
 
-def test_argo_rollouts_404_why_it_was_aborted_is_shown() -> None:
+def test_argo_rollouts_404_1591_and_2658_why_it_was_aborted_is_shown() -> None:
     world = serving()
     world.run(9)
     world.qualities["2"] = Quality(latency_ms=12.0)
@@ -125,7 +131,18 @@ def test_argo_rollouts_404_why_it_was_aborted_is_shown() -> None:
         assert words in world.status["message"]
 
 
-def test_flagger_453_a_release_is_rolled_out_once_and_leaves_something_to_go_back_to() -> None:
+@pytest.mark.parametrize("wanted", ["Pause", "Replay"])
+def test_argo_rollouts_180_and_1905_metrics_that_are_empty_abort_nothing(wanted: str) -> None:
+    world = serving(gates={"onInconclusive": wanted})
+    world.run(9)
+    world.requests = 0.0  # every rate is 0 / 0
+    world.alias = "2"
+    world.run(60)
+    assert world.quarantined() == []
+    assert world.serving_version() == ("2" if wanted == "Replay" else "1")
+
+
+def test_flagger_453_616_and_1800_a_release_is_rolled_out_once_and_leaves_something_to_go_back_to() -> None:
     world = guarded()
     world.run(20)
     assert len(world.switches) == 3
@@ -140,7 +157,7 @@ def test_flagger_1588_goes_back_although_no_pod_of_the_sick_color_is_healthy() -
     assert world.serving_version() == "1"
 
 
-def test_kserve_2521_an_update_does_not_reset_replicas() -> None:
+def test_kserve_2521_and_3768_an_update_does_not_reset_replicas() -> None:
     world = guarded()
     for kind in ("Deployment",):
         for color in ("blue", "green"):
@@ -191,3 +208,14 @@ def test_deleted_alias_changes_nothing_that_runs() -> None:
     assert world.serving_version() == "2"
     assert world.condition("ModelResolved") == ("False", "NotFound")
     assert world.condition("Servable")[0] == "True"
+
+
+def test_kserve_3733_and_2059_a_model_of_another_environment_is_refused_before_any_pod_starts() -> None:
+    world = serving(detector={"image": "detector:1.0"})
+    world.run(9)
+    world.qualities["2"] = Quality(scikit_learn="1.8.0")
+    world.alias = "2"
+    world.run(20)
+    assert world.condition("Stalled") == ("True", "EnvironmentMismatch")
+    assert {p.version for p in world.pods} == {"1"}
+    assert world.condition("Servable") == ("True", "Serving")
