@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -34,6 +35,9 @@ WINDOW_SCOPE = "window"
 LEEWAY_SECONDS = 5
 DEFAULT_REFERENCE_ROWS = 256
 NEWEST_ANOMALIES = 100
+TOP_ANOMALIES = 10
+SLOWLY_EXPLAINED = 32
+"""Rows whose SHAP values are averaged where a row takes milliseconds."""
 
 
 class AdminServer:
@@ -56,6 +60,7 @@ class AdminServer:
         app.router.add_get("/anomalies", self._anomalies)
         app.router.add_get("/anomalies/{id}", self._anomaly)
         app.router.add_get("/plots/{kind}", self._plot)
+        app.router.add_get("/shap", self._shap)
         return app
 
     @web.middleware
@@ -156,6 +161,33 @@ class AdminServer:
         drawn = await self._plotter.plot(order | {"feature": feature})
         return web.Response(body=drawn, content_type="text/html" if kind == "force" else "image/png")
 
+    async def _shap(self, request: web.Request) -> web.Response:
+        """Return mean |SHAP| by feature and the top anomalies of users between two times (`?from=&to=`, seconds)."""
+        serving = self._serving()
+        explainer = serving.plane.explainer
+        if explainer is None:
+            raise Problem(409, "ExplanationsOff", "explanations are off for this model (spec.explanations.enabled)")
+        start, end = _seconds(request, "from"), _seconds(request, "to")
+        times, rows = serving.observer.rows.newest()
+        rows = rows[(times >= start) & (times < end)]
+        most = EXPLAINED_ON_DEMAND if explainer.fast else SLOWLY_EXPLAINED
+        sample = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
+        means: dict[str, float] = {}
+        if len(sample):
+            scored = await serving.plane.answer(Query(rows=sample, explain="none", shap_values=True))
+            if scored.shap_values is not None:
+                sizes = np.abs(scored.shap_values).mean(axis=0).tolist()
+                means = dict(zip(serving.plane.model.contract.features, sizes, strict=True))
+        top = serving.observer.anomalies.top(TOP_ANOMALIES, start, end)
+        return _json(
+            {
+                "rows": len(rows),
+                "explained": len(sample),
+                "meanAbsoluteShap": means,
+                "anomalies": [self._describe(anomaly) for anomaly in top],
+            }
+        )
+
     def _one_row(self, request: web.Request, serving: Serving) -> NDArray[np.float64]:
         if "id" in request.query:
             anomaly = serving.observer.anomalies.get(request.query["id"])
@@ -238,6 +270,16 @@ def _positive(request: web.Request, name: str, default: int) -> int:
     if not (value.isascii() and value.isdigit()) or int(value[:9]) == 0:
         raise Problem(400, "WrongType", f"{name}: expected a whole number above 0, got {value[:80]}", name)
     return int(value[:9])
+
+
+def _seconds(request: web.Request, name: str) -> float:
+    try:
+        value = float(request.query.get(name, ""))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise Problem(400, "WrongType", f"{name}: expected seconds since the epoch", name)
+    return value
 
 
 def _json(value: Any) -> web.Response:

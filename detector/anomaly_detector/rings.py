@@ -73,3 +73,8 @@ class AnomalyRing:
     def newest(self, limit: int) -> list[Anomaly]:
         """Return up to `limit`, newest first."""
         return [anomaly for _, anomaly in zip(range(limit), reversed(self._kept.values()), strict=False)]
+
+    def top(self, limit: int, start: float, end: float) -> list[Anomaly]:
+        """Return up to `limit` of users from `start` until before `end` (seconds), most anomalous first."""
+        found = [a for a in self._kept.values() if a.source == "user" and start <= a.at.timestamp() < end]
+        return sorted(found, key=lambda anomaly: anomaly.score, reverse=True)[:limit]

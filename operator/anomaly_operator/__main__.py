@@ -18,6 +18,7 @@ from anomaly_operator.adapters.lease import Elector
 from anomaly_operator.adapters.metrics import Metrics
 from anomaly_operator.adapters.probes import Probes
 from anomaly_operator.adapters.registry import Registry
+from anomaly_operator.adapters.runs import Runs
 from anomaly_operator.adapters.webhook import Verifier
 from anomaly_operator.domain import names
 from anomaly_operator.domain.model import PodSettings
@@ -31,6 +32,7 @@ from anomaly_operator.runtime.observe import Observer
 from anomaly_operator.runtime.policy import PolicyWatch
 from anomaly_operator.runtime.probing import Prober
 from anomaly_operator.runtime.reconcile import URGENT_WORKERS, WORKERS, Reconciler
+from anomaly_operator.runtime.recording import Recorder
 from anomaly_operator.runtime.resolving import Resolver
 from anomaly_operator.runtime.resync import Resync
 from anomaly_operator.runtime.workqueue import Priority, WorkQueue
@@ -52,6 +54,7 @@ class Operator:
         self._kube = Kube(config)
         self._probes = Probes(keys)
         self._registry = Registry(settings.credentials_dir)
+        self._runs = Runs(settings.credentials_dir)
         self._metrics = Metrics()
         self._queue = WorkQueue()
         self._cache = Cache()
@@ -76,6 +79,15 @@ class Operator:
             on_concern=lambda key: self._queue.add(key, priority=Priority.ROUTINE),
         )
         self._policy = PolicyWatch(self._kube, self._on_policy)
+        self._recorder = Recorder(
+            self._runs,
+            self._probes,
+            self._cache,
+            self._observer,
+            fence=self._elector,
+            allowed=settings.allowed_tracking_uris,
+            default_uri=settings.tracking_uri or "",
+        )
         self._health = self._health_server()
 
     def _compose(self) -> Reconciler:
@@ -106,7 +118,7 @@ class Operator:
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT; raises if any part ends before."""
         async with AsyncExitStack() as stack:
-            for client in (self._kube, self._probes, self._registry):
+            for client in (self._kube, self._probes, self._registry, self._runs):
                 await stack.enter_async_context(client)
             stack.push_async_callback(self._background.stop)
             port = await self._health.start(self._settings.bind, self._settings.port)
@@ -134,6 +146,7 @@ class Operator:
                     *((f"worker {n}", self._reconciler.work()) for n in range(WORKERS)),
                     *((f"urgent worker {n}", self._reconciler.work(Priority.URGENT)) for n in range(URGENT_WORKERS)),
                     ("resync", self._sync()),
+                    ("recorder", self._recorder.run()),
                 )
             ]
             elector = group.create_task(self._lead(), name="elector")

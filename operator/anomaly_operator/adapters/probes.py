@@ -17,6 +17,8 @@ from anomaly_operator.domain.names import ADMIN_PORT, SHADOW_PORT
 TIMEOUT = 2.0
 REQUEST_TIMEOUT = 5.0
 """Seconds that one replayed request may take before it counts as failed."""
+EXPLAIN_TIMEOUT = 15.0
+"""Seconds that a pod may take to explain the rows of a period: it does so beside its users' requests."""
 ROWS_PER_REQUEST = 4
 _MAX_BYTES = 8 * 2**20
 
@@ -127,6 +129,12 @@ class Probes:
             no_reference=found is None,
             contamination=found.contamination if found else None,
         )
+
+    async def importance(self, pod: Target, start: float, end: float) -> dict[str, Any]:
+        """Return mean |SHAP| by feature and the top anomalies of a pod's users between two times; raises ProbeError."""
+        headers = {"Authorization": f"Bearer {self._keys.token(pod.uid)}"}
+        path = f"/shap?from={start:.3f}&to={end:.3f}"
+        return await self._request(pod, "GET", ADMIN_PORT, path, None, headers, EXPLAIN_TIMEOUT)
 
     async def _send(self, pod: Target, rows: Sequence[Any]) -> "_Sent":
         sent = _Sent()

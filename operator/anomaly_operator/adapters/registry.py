@@ -129,12 +129,13 @@ class Registry:
         uri: str,
         path: str,
         *,
+        api: str = _API,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         if self._session is None:
             raise RuntimeError("Registry is used before it is entered: `async with Registry() as registry`")
-        url = uri.rstrip("/") + _API + path
+        url = uri.rstrip("/") + api + path
         try:
             async with self._session.request(
                 method,
@@ -181,7 +182,7 @@ class Registry:
 def _answer(uri: str, status: int, content: bytes) -> dict[str, Any]:
     """Return the answer as an object, or raise RegistryError in the registry's own words."""
     try:
-        answer = json.loads(content)
+        answer = json.loads(content or b"{}")  # what takes an artifact answers nothing
     except ValueError:
         answer = None
     if status == 200 and isinstance(answer, dict):  # noqa: PLR2004 - OK, by HTTP

@@ -103,11 +103,24 @@ class ServiceSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What was important to the active version, for those who look at it in MLflow."""
+
+    enabled: bool = field(
+        "Write mean |SHAP| per feature and the top anomalies of users' rows to an MLflow run linked to the version."
+        " The run then holds such rows.",
+        default=True,
+    )
+    interval: float = field("How often; whole periods of the clock.", default="1h", format="duration")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanations:
     """SHAP explanations of anomalies."""
 
     enabled: bool = field("Explain anomalies.", default=True)
     top_k: int = field("Features named in an explanation.", default=3, minimum=1, maximum=50)
+    recording: Recording = nested("A summary in MLflow of what makes rows anomalous.", Recording)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
