@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-_COMMAND_SECONDS = 100
+_COMMAND_SECONDS = 300
+"""Longer than `kubectl wait` is asked to wait: its own answer says more than a command that was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
