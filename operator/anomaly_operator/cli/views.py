@@ -99,8 +99,20 @@ def _extras(status: Status, now: Time) -> Iterator[str]:
     if status.retrainings:
         yield ""
         yield table(
-            ["RETRAINING", "TRIGGER", "OUTCOME", "VERSION", "STARTED", "MESSAGE"],
-            [(r.job, r.trigger, r.outcome, r.version, age(r.started_at, now), r.message) for r in status.retrainings],
+            ["RETRAINING", "TRIGGER", "WHY", "STARTED", "OUTCOME", "VERSION", "RUN", "MESSAGE"],
+            [
+                (
+                    r.job,
+                    r.trigger,
+                    r.reason,
+                    age(r.started_at, now),
+                    r.failure or r.outcome,
+                    r.version,
+                    r.run_id,
+                    r.message,
+                )
+                for r in status.retrainings
+            ],
         )
     if (last := status.last_command) is not None:
         yield ""

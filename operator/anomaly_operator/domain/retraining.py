@@ -22,7 +22,7 @@ from anomaly_operator.domain.spec import Retraining as RetrainingSpec
 from anomaly_operator.domain.times import Time
 
 KEPT = 20
-"""Lines of `status.retrainings`."""
+"""Lines of `status.retrainings`, or as many as the day's budget."""
 DAY = 86_400.0
 _GRACE_SECONDS = 60.0
 _LONGEST_BACK_OFF = DAY
@@ -40,13 +40,13 @@ def review(s: Situation) -> Status:
     lines = tuple(_ended(s, line, found.get(line.job)) for line in s.memory.retrainings)
     s = s.remembering(replace(s.memory, retrainings=lines))
     new = _due(s)
-    return s.memory if new is None else _with(s.memory, new)
+    return s.memory if new is None else _with(s, new)
 
 
 def asked_for(s: Situation, command: Command) -> Status:
     """Return the memory with a retraining that somebody asked for."""
     by = command.by or "a command"
-    return _with(s.memory, _line(s, "Command", command.id, f"asked for by {by}"))
+    return _with(s, _line(s, "Command", command.id, f"asked for by {by}"))
 
 
 def start(s: Situation) -> Iterator[Action]:
@@ -94,8 +94,9 @@ def _running(status: Status) -> Retraining | None:
     return next((line for line in status.retrainings if line.outcome == "Running"), None)
 
 
-def _with(memory: Status, line: Retraining) -> Status:
-    return replace(memory, retrainings=(line, *memory.retrainings)[:KEPT])
+def _with(s: Situation, line: Retraining) -> Status:
+    kept = max(KEPT, s.spec.retraining.max_per_day)  # the budget is counted on what is remembered
+    return replace(s.memory, retrainings=(line, *s.memory.retrainings)[:kept])
 
 
 def _line(s: Situation, trigger: Trigger, event: str, reason: str) -> Retraining:
