@@ -1,4 +1,4 @@
-"""What the operator costs with one AnomalyModel and with many: reaction, memory, idle CPU, start; see README.md.
+"""Reaction, memory, idle CPU and start of the operator, with one model and with many; see docs/benchmarks.md.
 
 .venv/bin/python benchmarks/control_plane.py [--quick]
 """
@@ -25,11 +25,13 @@ sys.path.insert(0, str(RIG))
 import fleet  # noqa: E402
 from api_process import api_server  # noqa: E402
 from http_api import Api, api  # noqa: E402
-from operator_process import OperatorProcess  # noqa: E402
+from operator_process import OperatorProcess, admin_key  # noqa: E402
 from reaction import breach, reactions, witness  # noqa: E402
 
+from anomaly_operator.adapters.admin import AdminKeys  # noqa: E402
 from anomaly_operator.adapters.kube import Kube  # noqa: E402
 from anomaly_operator.adapters.kubeconfig import KubeConfig  # noqa: E402
+from anomaly_operator.domain.model import PodSettings  # noqa: E402
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,18 @@ class Rig:
     """An API server with stand-ins beside it, and an operator when one is wanted."""
 
     def __init__(self, folder: Path, kubeconfig: Path, registry: int, server: Api, kube: Kube) -> None:
-        self._folder, self.kubeconfig, self._registry = folder, kubeconfig, registry
+        self._folder, self.kubeconfig, self._registry = folder, kubeconfig, f"http://127.0.0.1:{registry}"
         self.server, self.kube = server, kube
+
+    async def populate(self, models: Sequence[fleet.Model]) -> None:
+        """Write models as the operator that is run here would have left them."""
+        settings = PodSettings(
+            detector_image=fleet.IMAGE,
+            tracking_uri=self._registry,
+            require_policy=False,
+            jwks=AdminKeys.load(admin_key(self._folder)).jwks(),
+        )
+        await fleet.populate(self.server, self.kube, models, settings)
 
     @contextlib.contextmanager
     def operator(self) -> Iterator[OperatorProcess]:
@@ -67,7 +79,7 @@ class Rig:
             self.kubeconfig,
             port=free_port(),
             DETECTOR_IMAGE=fleet.IMAGE,
-            TRACKING_URI=f"http://127.0.0.1:{self._registry}",
+            TRACKING_URI=self._registry,
             REQUIRE_POLICY="false",  # no admission policies are asked for: they are not what is measured
         )
         try:
@@ -107,7 +119,7 @@ def started(stack: contextlib.ExitStack, command: list[str]) -> str:
 async def alone(on: Rig, size: Size, models: Sequence[fleet.Model]) -> tuple[float, float, list[float]]:
     """Return memory, idle CPU and reactions with exactly one AnomalyModel in the cluster at any time."""
     found = []
-    await fleet.populate(on.server, on.kube, models[:1])
+    await on.populate(models[:1])
     with on.operator() as process:
         process.wait_ready()
         process.wait_quiet(quiet=1, seconds=SETTLE_SECONDS)
@@ -116,7 +128,7 @@ async def alone(on: Rig, size: Size, models: Sequence[fleet.Model]) -> tuple[flo
             found += await reactions(on.server, [model], pause=0)
             await fleet.remove(on.server, model)
             if number + 1 < len(models):
-                await fleet.populate(on.server, on.kube, [models[number + 1]])
+                await on.populate([models[number + 1]])
                 await asyncio.to_thread(process.wait_quiet, quiet=0.3, seconds=SETTLE_SECONDS)
     return resident, idle, found
 
@@ -164,7 +176,7 @@ async def measure(size: Size, block: int) -> list[dict[str, Any]]:
         say("one model")
         one = await alone(on, size, singles)
         say(f"writing {size.models} models")
-        await fleet.populate(on.server, on.kube, models)
+        await on.populate(models)
         say("many models")
         many = await together(on, size, take(warm, size.samples))
         say("starts")

@@ -1,4 +1,4 @@
-"""Requests lost while users are switched and rolled back, again and again, under load; see README.md.
+"""Requests lost while users are switched and rolled back, again and again, under load; see docs/benchmarks.md.
 
     .venv/bin/python benchmarks/switching.py [--quick]
 

@@ -17,11 +17,13 @@ from anomaly_detector import report as contract
 from anomaly_devcluster.client import NAMESPACES, PODS
 from anomaly_operator.adapters.kube import Kube
 from anomaly_operator.crdgen import crd
-from anomaly_operator.domain import names, revisions
-from anomaly_operator.domain.manifests import access, services, workloads
+from anomaly_operator.domain import children, history, names, revisions
+from anomaly_operator.domain.manifests import services, workloads
 from anomaly_operator.domain.manifests.pods import on_color
 from anomaly_operator.domain.model import Desired, Observed, PodSettings, Resolved, Revision
-from anomaly_operator.domain.records import Color, Decision, Placed
+from anomaly_operator.domain.plan import expire
+from anomaly_operator.domain.records import Color, Decision, Placed, Status
+from anomaly_operator.domain.situation import Situation
 from anomaly_operator.domain.spec import Spec
 
 REGISTERED, ALIAS = "fleet", "champion"
@@ -131,8 +133,8 @@ async def define(api: Api) -> None:
         made = await api.done("GET", f"{path}/{made['metadata']['name']}")
 
 
-async def populate(api: Api, kube: Kube, models: Sequence[Model]) -> None:
-    """Write models with everything that their rollouts would have left."""
+async def populate(api: Api, kube: Kube, models: Sequence[Model], settings: PodSettings) -> None:
+    """Write models with everything that their rollouts would have left, as an operator with these settings does."""
     for namespace in sorted({model.namespace for model in models}):
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         await api.request("POST", NAMESPACES.path(), body)  # 409: it is there already
@@ -140,7 +142,7 @@ async def populate(api: Api, kube: Kube, models: Sequence[Model]) -> None:
 
     async def some() -> None:
         for model in remaining:
-            await _write(api, kube, model)
+            await _write(api, kube, model, settings)
 
     await asyncio.gather(*(some() for _ in range(_AT_ONCE)))
 
@@ -164,40 +166,51 @@ async def remove(api: Api, model: Model) -> None:
         )
 
 
-async def _write(api: Api, kube: Kube, model: Model) -> None:
+async def _write(api: Api, kube: Kube, model: Model, settings: PodSettings) -> None:
     made = await kube.create(names.KIND, model.namespace, _body(model))
+    metadata = made["metadata"]
     observed = Observed(
-        name=model.name,
-        namespace=model.namespace,
-        uid=made["metadata"]["uid"],
-        generation=made["metadata"]["generation"],
+        name=model.name, namespace=model.namespace, uid=metadata["uid"], generation=metadata["generation"]
     )
     spec = Spec.parse(made["spec"])
-    old, new = (_revision(observed, spec, number) for number in _DIGESTS)
+    old, new = (_revision(observed, spec, number, settings) for number in _DIGESTS)
     for revision in (old, new):
         await kube.create("ControllerRevision", model.namespace, workloads.controller_revision(observed, revision))
-    await kube.apply(access.service_account(observed))
-    now = time.time()
-    age = AGE if model.warm else 2 * spec.blue_green.scale_down_delay_seconds
-    epoch = int(now - age)
+    decision = _decision(model, spec, old, new)
+    for manifest in _children(observed, Desired(spec=spec, settings=settings), decision):
+        await kube.apply(manifest)
     for color, revision, pods in (("green", new, model.green), ("blue", old, model.blue)):
         if pods:
             await _write_track(kube, observed, spec, color, revision)
             for pod in pods:
-                await _write_pod(api, observed, color, revision, pod, epoch)
+                await _write_pod(api, observed, color, revision, pod, decision.epoch)
     # The Service comes last: the decision on it is what makes the rest true.
-    decision = Decision(
+    await kube.apply(services.users_service(observed, spec.service, decision))
+
+
+def _decision(model: Model, spec: Spec, old: Revision, new: Revision) -> Decision:
+    age = AGE if model.warm else 2 * spec.blue_green.scale_down_delay_seconds
+    at = time.time() - age
+    return Decision(
         revision=new.name,
         to=_placed("green", new),
         source=_placed("blue", old),
         outcome="Promoted",
         reason="Promoted",
         message="version 2 passed the analysis",
-        time=now - age,
-        started_at=now - age - 300,
-        epoch=epoch,
+        time=at,
+        started_at=at - 300,
+        epoch=int(at),
     )
-    await kube.apply(services.users_service(observed, spec.service, decision))
+
+
+def _children(observed: Observed, desired: Desired, decision: Decision) -> Iterator[dict[str, Any]]:
+    """Return everything else that a model has around it."""
+    memory = history.complete(Status(), decision, desired.spec.revision_history_limit)
+    situation = Situation(observed=observed, desired=desired, now=time.time(), memory=memory)
+    memory = expire(situation)
+    yield from children.needed_by_pods(situation.remembering(memory))
+    yield from children.others(situation.remembering(memory))
 
 
 async def _write_track(kube: Kube, observed: Observed, spec: Spec, color: Color, revision: Revision) -> None:
@@ -229,7 +242,7 @@ def _body(model: Model) -> dict[str, Any]:
     }
 
 
-def _revision(observed: Observed, spec: Spec, number: str) -> Revision:
+def _revision(observed: Observed, spec: Spec, number: str, settings: PodSettings) -> Revision:
     said = version(number)
     resolved = Resolved(
         reference=revisions.reference(spec.model),
@@ -242,7 +255,7 @@ def _revision(observed: Observed, spec: Spec, number: str) -> Revision:
         artifact_format="skops",
         size=200_000,
     )
-    desired = Desired(spec=spec, resolution=resolved, settings=PodSettings(detector_image=IMAGE))
+    desired = Desired(spec=spec, resolution=resolved, settings=settings)
     made = revisions.wanted(observed, desired)
     if not isinstance(made, Revision):
         raise TypeError(f"no revision: {made}")

@@ -18,18 +18,23 @@ POLL = 0.01
 _SAMPLE = re.compile(r"^(\w+)(?:{(.*)})? (\S+)$", re.MULTILINE)
 
 
+def admin_key(folder: Path) -> Path:
+    """Return the file with the key that pods know the operator by; made once a folder."""
+    key = folder / "key.pem"
+    if not key.exists():
+        private = Ed25519PrivateKey.generate()
+        key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return key
+
+
 class OperatorProcess:
     """One replica. It is started by the constructor."""
 
     def __init__(self, folder: Path, kubeconfig: Path, *, port: int, **settings: str) -> None:
-        key = folder / "key.pem"
-        if not key.exists():
-            private = Ed25519PrivateKey.generate()
-            key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         values = {
             "NAMESPACE": "default",
             "IDENTITY": "benchmark",
-            "ADMIN_KEY_FILE": str(key),
+            "ADMIN_KEY_FILE": str(admin_key(folder)),
             "BIND": "127.0.0.1",
             "PORT": str(port),
             "LOG_LEVEL": "warning",

@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-TIMEOUT = aiohttp.ClientTimeout(total=10)
+TIMEOUT = aiohttp.ClientTimeout(total=60)
 KEPT = 24
 """Connections that are kept, at most."""
 BODY = json.dumps({"rows": [[3.1, 2.2, 4.0]]}).encode()

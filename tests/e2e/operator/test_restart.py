@@ -4,7 +4,7 @@ import random
 
 import pytest
 from benchmarks.control_plane import rig
-from fleet import addresses, members, populate
+from fleet import addresses, members
 from http_api import MERGE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -19,11 +19,11 @@ async def test_an_operator_that_starts_again_applies_only_what_was_changed_while
     free = addresses(block := random.randrange(2, 16))
     models = members(2, free)
     async with rig(60, block, sum(len(model.green) + len(model.blue) for model in models)) as on:
-        await populate(on.server, on.kube, models)
+        await on.populate(models)
         with on.operator() as process:
             process.wait_ready(SETTLE_SECONDS)
             process.wait_quiet(quiet=1, seconds=SETTLE_SECONDS)
-            assert applied(process) > 10
+            assert applied(process) == 0  # everything is as another replica has left it
         # A value that was applied, a template, and a label that was removed.
         inside = f"namespaces/{models[0].namespace}"
         name = models[0].name
