@@ -26,7 +26,7 @@ REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
     ),  # its workers need an older loop
     "kserve": ("kserve==0.21.0",),
     "mlflow": ("mlflow==3.17.2",),
-    "evidently": ("evidently==0.7.23",),
+    "evidently": ("evidently==0.7.23", "pandas<3"),  # it imports what newer pandas lacks
 }
 OURS = ("scikit-learn", "numpy", "scipy", "joblib", "cloudpickle", "skops")
 """What must be the same everywhere for a saved model to load."""

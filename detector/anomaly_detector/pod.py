@@ -14,6 +14,7 @@ from anomaly_detector.config import InfluxConfig, LiveConfig, SourceConfig
 from anomaly_detector.dataplane import DataPlane
 from anomaly_detector.drain import PassThrough
 from anomaly_detector.influx.writer import InfluxWriter
+from anomaly_detector.intake import Intake
 from anomaly_detector.kube import ApiServer
 from anomaly_detector.memory import resident_bytes
 from anomaly_detector.observer import Observer
@@ -54,7 +55,9 @@ class Pod:
     source: "StreamSource | None" = None
     ready: bool = False
     terminating: bool = False
+    intake: Intake = field(default_factory=Intake)
     in_flight: int = 0
+    """Requests whose body is there and whose answer is not."""
     last_own_user_answer: datetime | None = None
     open_connections: Callable[[], int] = lambda: 0
     """Of users, on port 8080."""
@@ -66,6 +69,11 @@ class Pod:
     def closing(self) -> bool:
         """Say whether answers to users should close their connections."""
         return self.terminating or self.roles.current.role == "draining"
+
+    @property
+    def busy(self) -> bool:
+        """Say whether requests wait for an answer or are still arriving."""
+        return self.in_flight > 0 or self.intake.arriving > 0
 
     @property
     def scoring(self) -> str:

@@ -160,7 +160,7 @@ async def _close_ports(pod: Pod, runners: list[web.AppRunner]) -> None:
             await site.stop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(IN_FLIGHT_GRACE_SECONDS):
-            while pod.in_flight:  # noqa: ASYNC110 - requests need not know that somebody waits for them
+            while pod.busy:  # noqa: ASYNC110 - requests need not know that somebody waits for them
                 await asyncio.sleep(IN_FLIGHT_POLL_SECONDS)
     # Together: each may take SHUTDOWN_SECONDS, and the node kills the pod when its grace is over.
     await asyncio.gather(*(runner.cleanup() for runner in runners))
