@@ -31,6 +31,17 @@ def namespace(cluster):
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
+def wait_until_served(cluster, definition):
+    """Wait until a definition's kind is served.
+
+    A real API server creates a definition without conditions, not even an empty list, which `kubectl wait` takes for an
+    error; the accepted names are there from the first, and they are filled in together with the conditions.
+    """
+    name, kind = definition["metadata"]["name"], definition["spec"]["names"]["kind"]
+    for condition in (f"jsonpath={{.status.acceptedNames.kind}}={kind}", "condition=Established"):
+        cluster.kubectl("wait", f"crd/{name}", f"--for={condition}", "--timeout=30s")
+
+
 def pytest_report_header():
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     return f"control plane: {f'the programs in {assets}' if assets else 'the emulation'}"

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 from tests.e2e.conformance.conftest import MERGE, STRATEGIC
+from tests.plugins.devcluster import wait_until_served
 
 pytestmark = pytest.mark.e2e
 _numbers = itertools.count(1)
@@ -74,8 +75,7 @@ def definition(group, **version):
 def group(api, cluster):
     name = f"conformance{next(_numbers)}.dev"
     crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    api.must("POST", crds, definition(name))
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/widgets.{name}", "--timeout=20s")
+    wait_until_served(cluster, api.must("POST", crds, definition(name)))
     yield name
     api.must("DELETE", f"{crds}/widgets.{name}")
 
@@ -204,8 +204,7 @@ def test_a_definition_that_is_not_structural_is_refused(api, version):
 def test_objects_go_with_their_definition(api, cluster, namespace):
     name = f"conformance{next(_numbers)}.dev"
     crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    api.must("POST", crds, definition(name))
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/widgets.{name}", "--timeout=20s")
+    wait_until_served(cluster, api.must("POST", crds, definition(name)))
     body = {
         "apiVersion": f"{name}/v1",
         "kind": "Widget",

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.plugins.devcluster import wait_until_served
 from tests.plugins.installed_chart import SYSTEM, rendered
 
 from anomaly_operator.adapters.kube import Kube
@@ -40,7 +41,7 @@ async def kube(kubeconfig):
 def defined(cluster):
     """The cluster, once it knows AnomalyModels."""
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=[crd()])
-    cluster.kubectl("wait", "--for=condition=Established", "crd/anomalymodels.anomalymodel.dev", "--timeout=30s")
+    wait_until_served(cluster, crd())
     return cluster
 
 
@@ -152,7 +153,7 @@ def versions(mlflow_server, tmp_path_factory):
     found = []
     for _ in range(2):
         done = subprocess.run(
-            [*command, "--model", REGISTERED, "--json"], capture_output=True, text=True, check=True, timeout=120
+            [*command, "--model", REGISTERED, "--json"], capture_output=True, text=True, check=True, timeout=600
         )
         found.append(str(json.loads(done.stdout)["version"]))
     return found
