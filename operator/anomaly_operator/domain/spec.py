@@ -129,7 +129,8 @@ class Retraining:
 
     enabled: bool = field("Retrain; needs spec.model.alias.", default=False)
     data: str | None = field(
-        "What `anomaly-train --data` reads; default: the pods' rings of the last user rows.",
+        "What `anomaly-train --data` reads; default: the pods' rings of the last user rows. influx: the points of"
+        " spec.source.influxdb.",
         default=None, maxLength=2048,
     )  # fmt: skip
     schedule: str | None = field(

@@ -195,6 +195,44 @@ def test_pods_windows_are_the_data_unless_others_are_named() -> None:
     assert pod["containers"][0]["args"][:2] == ["--data", "pods"]
 
 
+SOURCE = {"url": "http://influx:8086", "org": "acme", "bucket": "metrics"}
+QUERY = 'from(bucket: "m") |> range(start: v.timeRangeStart, stop: v.timeRangeStop)'
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ({"measurement": "system"}, ["--influx-bucket", "metrics", "--influx-measurement", "system"]),
+        ({"query": QUERY}, ["--flux", f"option v = {{timeRangeStart: -30d, timeRangeStop: now()}}\n{QUERY}"]),
+    ],
+)
+def test_points_of_the_source_are_the_data_where_influx_is_asked_for(source: Any, expected: list[str]) -> None:
+    influxdb = SOURCE | source | {"tokenSecretRef": {"name": "influx-login", "key": "t"}}
+    world = serving(retraining={"enabled": True, "data": "influx"}, source={"influxdb": influxdb})
+    world.say("retrain")
+    world.settle()
+    pod = world.jobs[0]["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert container["args"][: 2 + len(expected)] == ["--data", "influx", *expected]
+    given = {variable["name"]: variable["value"] for variable in container["env"]}
+    (mount,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "influxdb"]
+    assert given["INFLUXDB_TOKEN_FILE"] == f"{mount}/token"
+    assert (given["INFLUXDB_URL"], given["INFLUXDB_ORG"]) == ("http://influx:8086", "acme")
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "influxdb"]
+    assert volume["secret"] == {"secretName": "influx-login", "items": [{"key": "t", "path": "token"}]}
+
+
+def test_fields_of_the_source_get_the_names_of_their_features() -> None:
+    influxdb = SOURCE | {"measurement": "system", "fields": {"cpu": "usage", "memory": "used"}}
+    world = serving(retraining={"enabled": True, "data": "influx"}, source={"influxdb": influxdb})
+    world.say("retrain")
+    world.settle()
+    arguments = world.jobs[0]["spec"]["template"]["spec"]["containers"][0]["args"]
+    flux = arguments[arguments.index("--flux") + 1]
+    assert 'filter(fn: (r) => r._field == "usage" or r._field == "used")' in flux
+    assert 'rename(columns: {"usage": "cpu", "used": "memory"})' in flux
+
+
 def test_a_job_that_was_left_suspended_is_begun() -> None:
     world = serving(retraining={"enabled": True})
     world.say("retrain")

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from anomaly_operator.domain import drift_event, names
+from anomaly_operator.domain.manifests import training_data
 from anomaly_operator.domain.manifests.common import child
 from anomaly_operator.domain.manifests.pods import CREDENTIALS_DIR, TERMINATION_LOG, pod_security
 from anomaly_operator.domain.model import Observed, PodSettings
@@ -96,6 +97,8 @@ def _environment(
         values["ANOMALY_CREDENTIALS_DIR"] = CREDENTIALS_DIR
     if reads_pods(spec.retraining):
         values["ANOMALY_PODS_FILE"] = f"{PODS_DIR}/pods.json"
+    if points := training_data.source(spec):
+        values |= training_data.environment(points)
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
@@ -106,6 +109,10 @@ def _default(spec: Spec, settings: PodSettings, line: Retraining, event: str, ac
     if spec.model.credentials_secret_ref:
         volumes.append({"name": "credentials", "secret": {"secretName": spec.model.credentials_secret_ref.name}})
         mounts.append({"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True})
+    points = training_data.source(spec)
+    if points and (token := training_data.volume(points)):
+        volumes.append(token[0])
+        mounts.append(token[1])
     container: Json = {
         "name": "train",
         "image": spec.detector.image or settings.detector_image,
@@ -134,8 +141,10 @@ def _arguments(spec: Spec, line: Retraining, event: str, active_version: str) ->
     Not than the alias's holder: that may be one that was rejected.
     """
     alias, target = _alias(spec), spec.gates.anomaly_rate.target
+    points = training_data.source(spec)
     return [
         *("--data", spec.retraining.data or PODS),
+        *(training_data.arguments(points) if points else ()),
         *("--model", spec.model.name),
         *(("--alias", alias, "--compare-with", active_version) if alias else ()),
         *("--keep-reference", f"{spec.retraining.keep_reference:g}"),
