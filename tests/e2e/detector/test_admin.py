@@ -4,7 +4,6 @@ import asyncio
 import csv
 import io
 import json
-import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -241,33 +240,3 @@ async def test_an_authorization_that_is_no_text_is_refused_and_no_fault(detector
     answer = await reader.read()
     writer.close()
     assert answer.startswith(b"HTTP/1.1 401 ")
-
-
-async def test_mean_shap_and_the_top_anomalies_are_those_of_users_within_the_time_asked_for(detector, session):
-    await detector.put_role(session, "active", 1)
-    before = time.time()
-    milder = [80.0, 60.0, 30.0]
-    await predict(session, detector, NORMAL, milder, ODD)
-    await predict(session, detector, ODD, port=8082)
-
-    async def of(start, end):
-        return await get(session, detector, f"/shap?from={start}&to={end}")
-
-    async def seen():
-        return (await of(before, time.time() + 1))[1]["rows"] == 3
-
-    await until(seen, "the users' three rows are there", detector)
-    status, found = await of(before, time.time() + 1)
-    assert (status, found["explained"]) == (200, 3)
-    async with session.post(detector.url(8080, "/explain"), json={"rows": [NORMAL, milder, ODD]}) as answer:
-        explained = [prediction["explanation"] for prediction in (await answer.json())["predictions"]]
-    sums = dict.fromkeys(found["meanAbsoluteShap"], 0.0)
-    for one in explained:
-        for part in one["contributions"]:
-            sums[part["feature"]] += abs(part["contribution"]) / 3
-    assert found["meanAbsoluteShap"] == pytest.approx(sums)
-    scores = [anomaly["score"] for anomaly in found["anomalies"]]
-    assert scores == sorted(scores, reverse=True)
-    assert [anomaly["row"]["cpu_percent"] for anomaly in found["anomalies"]] == [99.0, 80.0]
-    assert (await of(0, before))[1] == {"rows": 0, "explained": 0, "meanAbsoluteShap": {}, "anomalies": []}
-    assert (await get(session, detector, "/shap?from=now&to=1"))[0] == 400
