@@ -41,7 +41,7 @@ class Size:
     models: int = 1000
     samples: int = 200
     """Reactions with that many models, and as many of the bare loop."""
-    alone: int = 100
+    alone: int = 80
     """Reactions with one model in the cluster."""
     starts: int = 3
     idle: float = 20.0
@@ -129,7 +129,7 @@ async def alone(on: Rig, size: Size, models: Sequence[fleet.Model]) -> tuple[flo
             await fleet.remove(on.server, model)
             if number + 1 < len(models):
                 await on.populate([models[number + 1]])
-                await asyncio.to_thread(process.wait_quiet, quiet=0.3, seconds=SETTLE_SECONDS)
+                await asyncio.to_thread(process.wait_quiet, quiet=0.2, seconds=SETTLE_SECONDS)
     return resident, idle, found
 
 
@@ -191,7 +191,7 @@ def take(models: Iterator[fleet.Model], count: int) -> list[fleet.Model]:
 
 
 def spread(milliseconds: Sequence[float]) -> dict[str, float]:
-    cut = quantiles(milliseconds, n=100)
+    cut = quantiles(milliseconds, n=100, method="inclusive")
     return {"value": cut[49], "p50": cut[49], "p95": cut[94], "p99": cut[98], "n": len(milliseconds)}
 
 

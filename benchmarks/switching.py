@@ -292,7 +292,7 @@ def reported(seen: dict[str, Any]) -> list[dict[str, Any]]:
     sent, lost = sum(got["sent"].values()), sum(got["lost"].values())
     during = f"during {cycles} switches and {cycles} rollbacks"
     failed = {key: count for key, count in got["answers"].items() if not key.endswith(" 200")}
-    cut = quantiles(seen["rollbacks"], n=100)
+    cut = quantiles(seen["rollbacks"], n=100, method="inclusive")
     latency = got["milliseconds"]
     return [
         {

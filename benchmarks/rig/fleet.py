@@ -33,7 +33,7 @@ REPLICAS = 2
 NAMESPACE_SIZE = 100
 AGE = 900.0
 """Seconds for which version 2 of a warm model has served users: its standby is kept for as long again."""
-_AT_ONCE = 32
+_AT_ONCE = 8
 _FEATURES = ("cpu_percent", "memory_percent", "network_mbps", "score")
 _DIGESTS = {"1": "sha256:" + "1" * 64, "2": "sha256:" + "2" * 64}
 

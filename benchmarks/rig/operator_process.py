@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 BIN = Path(sys.executable).parent
-POLL = 0.01
+POLL = 0.05
 _SAMPLE = re.compile(r"^(\w+)(?:{(.*)})? (\S+)$", re.MULTILINE)
 
 
@@ -83,7 +83,7 @@ class OperatorProcess:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples with these labels."""
-        with urllib.request.urlopen(f"{self._url}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self._url}/metrics", timeout=60) as answer:
             text = answer.read().decode()
         wanted = {f'{key}="{value}"' for key, value in labels.items()}
         return sum(
