@@ -55,8 +55,6 @@ def plan(observed: Observed, desired: Desired, now: float) -> Plan:
         return Plan()
     s = Situation(observed=observed, desired=desired, now=now, memory=observed.status)
     restored = restore_service(s)
-    if restored is not None:
-        return Plan(actions=tuple(restored), requeue_after=1.0, status=observed.status)
     for review in (
         complete,
         commands.obey,
@@ -68,6 +66,8 @@ def plan(observed: Observed, desired: Desired, now: float) -> Plan:
         publication.review,
     ):
         s = s.remembering(review(s))
+    if restored is not None:
+        return _rolling_back(s) or Plan(actions=tuple(restored), requeue_after=1.0, status=observed.status)
     for stage in (roll_back, resolve, deploy, smoke_test, analyse, await_promotion, switch):
         step = stage(s)
         if step is None:
@@ -76,6 +76,12 @@ def plan(observed: Observed, desired: Desired, now: float) -> Plan:
         if not step.passes:
             return conclude(s, step)
     return conclude(s, _idle(s))
+
+
+def _rolling_back(s: Situation) -> Plan | None:
+    """Return the plan of a rollback that can be carried out now: it writes the whole Service, whoever edits that."""
+    step = roll_back(s)
+    return conclude(s.remembering(step.memory), step) if step is not None and step.traffic is not None else None
 
 
 def restore_service(s: Situation) -> list[Action] | None:

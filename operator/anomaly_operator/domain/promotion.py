@@ -41,7 +41,7 @@ def switch(s: Situation) -> Step | None:
     if candidate is None or trial is None:
         return None
     revision = s.observed.revisions.get(candidate.revision)
-    if revision is None or s.observed.service is None or not _has_the_capacity(s):
+    if revision is None or s.observed.service is None or not s.owns("Service", "") or not _has_the_capacity(s):
         return not_ready(s, trial.passed_at or s.now, name="Switch", reason=reasons.WAITING_FOR_CAPACITY)
     if smoke.untested(s):
         return smoke.waiting(s, "Switch", trial.passed_at or s.now)

@@ -19,7 +19,7 @@ from anomaly_operator.domain.step import Step, handing_on
 
 def roll_back(s: Situation) -> Step | None:
     """Leave an active revision that misbehaves, or that somebody asked to leave."""
-    if s.active is None:
+    if s.active is None or not s.owns("Service", ""):
         return None
     retreat = _decided(s, s.active)
     target = _target(s, retreat) if retreat is not None else None

@@ -4,6 +4,7 @@ import pytest
 from tests.unit.domain.world import Quality, World
 from tests.unit.domain.worlds import guarded, serving
 
+from anomaly_operator.domain import names
 from anomaly_operator.domain.actions import SwitchTraffic
 
 
@@ -77,6 +78,19 @@ def test_handful_of_failures_among_many_requests_is_no_breach() -> None:
     world.qualities["2"] = Quality(error_rate=0.012)
     world.run(10)
     assert world.serving_version() == "2"
+
+
+def test_somebody_who_edits_the_selector_all_the_time_does_not_hold_a_rollback() -> None:
+    world = guarded()
+    world.qualities["2"] = Quality(error_rate=0.5)
+    world.advance(1)
+    assert world.service is not None
+    world.service["spec"]["selector"] = {}
+    world.reconcile()
+    assert world.selected() == "blue"
+    assert world.service["spec"]["selector"][names.COLOR_LABEL] == "blue"
+    world.settle()
+    assert world.outcomes()[0] == ("2", "RolledBack", "ErrorRateExceeded")
 
 
 def test_no_ready_pod_for_three_seconds_rolls_back() -> None:

@@ -1,5 +1,7 @@
 """A candidate's way to users."""
 
+import copy
+
 import pytest
 from tests.unit.domain.world import Quality, World
 from tests.unit.domain.worlds import guarded, serving, spec
@@ -361,6 +363,21 @@ def test_child_whose_name_somebody_else_took_is_said_of_a_version_that_serves(na
     theirs["metadata"]["ownerReferences"] = ours
     world.settle()
     assert world.condition("Ready") == ("True", "Serving")
+
+
+@pytest.mark.parametrize("errors", [0.0, 0.5])
+def test_service_that_somebody_else_put_in_its_place_during_a_rollout_is_not_adopted(errors: float) -> None:
+    world = serving()
+    world.run(9)
+    world.alias = "2"
+    world.until(lambda: world.status.get("step") == "Analyse")
+    assert world.service is not None
+    del world.service["metadata"]["ownerReferences"]
+    before = copy.deepcopy(world.service)
+    world.qualities["1"] = Quality(error_rate=errors)
+    world.run(30)
+    assert world.service == before
+    assert world.condition("Stalled") == ("True", "NameTaken")
 
 
 def test_breach_is_rolled_back_while_a_policy_is_missing() -> None:
