@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from anomaly_operator.cli.memory import Remembered
 from anomaly_operator.cli.tables import age, evidence, number, percent, table
 from anomaly_operator.domain.codec import status_from_json
-from anomaly_operator.domain.records import HistoryEntry, Json, LastReport, Status, TrackStatus
+from anomaly_operator.domain.records import HistoryEntry, Json, Status, TrackStatus
+from anomaly_operator.domain.shown import LastReport
 from anomaly_operator.domain.times import Time, parse_time, rfc3339
 
 _SERVING = {"Promoted", "RolledBack", "Restored"}

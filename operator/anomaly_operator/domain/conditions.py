@@ -4,7 +4,7 @@ from typing import Literal
 
 from anomaly_operator.domain import reasons, retraining
 from anomaly_operator.domain.model import Resolved
-from anomaly_operator.domain.records import Condition
+from anomaly_operator.domain.shown import Condition
 from anomaly_operator.domain.situation import Situation
 from anomaly_operator.domain.step import Step
 from anomaly_operator.domain.times import rfc3339

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from anomaly_operator.domain import analysis, children, drift, history, quarantine, reasons, tracks
 from anomaly_operator.domain.model import Revision
-from anomaly_operator.domain.records import Condition, Evidence, Status, Trial, Who
+from anomaly_operator.domain.records import Evidence, Status, Trial, Who
 from anomaly_operator.domain.revisions import Obstacle
+from anomaly_operator.domain.shown import Condition
 from anomaly_operator.domain.situation import Situation, placed
 from anomaly_operator.domain.step import Step, handing_on
 

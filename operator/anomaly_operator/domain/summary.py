@@ -5,7 +5,8 @@ from math import isfinite
 
 from anomaly_operator.domain import drift, gates, names
 from anomaly_operator.domain.conditions import conditions
-from anomaly_operator.domain.records import LastReport, Status, TrackStatus
+from anomaly_operator.domain.records import Status, TrackStatus
+from anomaly_operator.domain.shown import LastReport
 from anomaly_operator.domain.situation import Situation
 from anomaly_operator.domain.statistics import quantile
 from anomaly_operator.domain.step import Step
