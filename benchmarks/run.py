@@ -4,7 +4,9 @@
 
 A benchmark is a module of this folder with a function `measurements()` that returns a list of
 `{name, unit, value, p50, p95, p99, n, peers: {name: value}, ratio: {name: times better}}`; what does not apply is left
-out.
+out. More keys: `goal`, the most that is wanted, `missingPeers`, those that could not be measured with the reason. What
+each figure means is in docs/benchmarks.md.
+
 Each runs in a process of its own, one after the other, so that none meets what another left in memory. One that fails
 is named in the report and makes the exit status 1.
 """
@@ -70,6 +72,8 @@ def main() -> int:
         for one in measured:
             ratio = ", ".join(f"{times:.3g} x {peer}" for peer, times in one.get("ratio", {}).items())
             print(f"  {one['name']}: {one['value']:.4g} {one['unit']}{f' ({ratio})' if ratio else ''}")
+        for peer, reason in {p: r for one in measured for p, r in one.get("missingPeers", {}).items()}.items():
+            print(f"  not measured: {peer}: {reason}")
         report["measurements"] += measured
     report["failed"] = failed
     REPORT.write_text(json.dumps(report, indent=1) + "\n")

@@ -1,6 +1,7 @@
 """The model that everything in a run serves: anomaly-train's default forest, with its bundle."""
 
 import csv
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ def save(place: Path) -> Saved:
     order = Order(model="benchmark", recipe=recipe, rows_per_second=5.0)
     bundle = make_bundle(model, table, order, estimator=recipe.estimator)
     folder = place / "model"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     extra = write_bundle(place / "extra", bundle)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
