@@ -9,56 +9,18 @@ required field.
 import json
 import types
 import typing
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kubernetes.aio.client import models
 
-TARGET = Path(__file__).parent / "anomaly_devcluster" / "api" / "types.json"
-ROOTS = [
-    "V1Namespace",
-    "V1Node",
-    "V1Pod",
-    "V1Service",
-    "V1Endpoints",
-    "V1ConfigMap",
-    "V1Secret",
-    "V1ServiceAccount",
-    "CoreV1Event",
-    "EventsV1Event",
-    "V1PersistentVolumeClaim",
-    "V1PersistentVolume",
-    "V1Deployment",
-    "V1ReplicaSet",
-    "V1ControllerRevision",
-    "V1Job",
-    "V2HorizontalPodAutoscaler",
-    "V1PodDisruptionBudget",
-    "V1NetworkPolicy",
-    "V1Lease",
-    "V1EndpointSlice",
-    "V1Role",
-    "V1RoleBinding",
-    "V1ClusterRole",
-    "V1ClusterRoleBinding",
-    "V1CustomResourceDefinition",
-    "V1ValidatingAdmissionPolicy",
-    "V1ValidatingAdmissionPolicyBinding",
-    "V1SelfSubjectReview",
-    "V1SelfSubjectAccessReview",
-    "V1SubjectAccessReview",
-    "V1LocalSubjectAccessReview",
-    "V1SelfSubjectRulesReview",
-    "V1TokenReview",
-    "AuthenticationV1TokenRequest",
-    "V1Scale",
-    "V1Eviction",
-    "V1Binding",
-    "V1DeleteOptions",
-]
+FOLDER = Path(__file__).parent / "anomaly_devcluster" / "api"
 SCALARS = {str: "string", int: "integer", bool: "boolean", float: "number", datetime: "time", bytes: "bytes"}
 EXCEPTIONS = {  # of another type than the client says: quantities, and a schema that may be a list in old versions
+    ("JSONSchemaProps", "dependencies"): "{{any",
     ("JSONSchemaProps", "items"): "JSONSchemaProps",
     ("JSONSchemaProps", "additionalProperties"): "JSONSchemaProps",
     ("ResourceRequirements", "limits"): "{quantity",
@@ -68,8 +30,17 @@ EXCEPTIONS = {  # of another type than the client says: quantities, and a schema
     ("EmptyDirVolumeSource", "sizeLimit"): "quantity",
     ("MetricTarget", "averageValue"): "quantity",
     ("MetricTarget", "value"): "quantity",
-    ("PersistentVolumeSpec", "capacity"): "{quantity",
 }
+
+
+def roots() -> Iterator[type]:
+    """Yield the models of all kinds that kinds.yaml names."""
+    tables = yaml.safe_load((FOLDER / "kinds.yaml").read_text())
+    below = [row for row in tables["subresources"].values() if "kind" in row]
+    for row in [*tables["kinds"], *tables["reviews"], *below, {"kind": "DeleteOptions"}]:
+        name = row.get("version", "v1").upper() + row["kind"]
+        prefix = row.get("group", "").partition(".")[0].capitalize() or "Core"
+        yield getattr(models, name, None) or getattr(models, prefix + name)
 
 
 def short(model: type) -> str:
@@ -91,7 +62,7 @@ def expression(annotation: Any, seen: list[type]) -> str:  # noqa: PLR0911 - one
         kinds = {expression(a, seen) for a in arguments if a is not type(None)}
         if kinds == {"integer", "string"}:
             return "intOrString"
-        return "bytes" if "bytes" in kinds else "number" if "number" in kinds else kinds.pop()
+        return "bytes" if "bytes" in kinds else "number" if "number" in kinds else min(kinds)
     if origin is list:
         return "[" + expression(arguments[0], seen)
     if origin is dict:
@@ -105,7 +76,7 @@ def expression(annotation: Any, seen: list[type]) -> str:  # noqa: PLR0911 - one
 def main() -> None:
     """Walk from the served kinds to every type that they hold."""
     table: dict[str, dict[str, str]] = {}
-    queue = [getattr(models, name) for name in ROOTS]
+    queue = list(roots())
     while queue:
         model = queue.pop()
         if short(model) in table:
@@ -117,7 +88,7 @@ def main() -> None:
             fields[key] = kind + ("!" if field.is_required() else "")
     table = {name: dict(sorted(fields.items())) for name, fields in sorted(table.items())}
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(fields)}" for name, fields in table.items())
-    TARGET.write_text("{\n" + lines + "\n}\n")
+    (FOLDER / "types.json").write_text("{\n" + lines + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import re
 from functools import cache
 from importlib import resources
+from string import Template
 from typing import Any
 
 import orjson
@@ -28,18 +29,24 @@ def types() -> Types:
     return table
 
 
-@cache
-def data(name: str) -> Any:
-    """Return what a YAML file beside this module says, such as `kinds`."""
+def data(name: str, **values: object) -> Any:
+    """Return what a YAML file beside this module says, with `$name` replaced by values."""
     text = resources.files(__package__).joinpath(f"{name}.yaml").read_text()
+    text = Template(text).substitute(values) if values else text
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+
+
+@cache
+def kinds() -> Any:
+    """Return the tables of kinds.yaml."""
+    return data("kinds")
 
 
 def schema_of(name: str) -> Schema:
     """Return the schema of a built-in type."""
     if name not in _SCHEMAS:
         schema = _SCHEMAS[name] = Schema(
-            type="object", atomic=name in data("kinds")["atomicTypes"]
+            type="object", atomic=name in kinds()["atomicTypes"]
         )  # before what leads back to it
         fields = types()[name]
         schema.properties = {field: _field(name, field, kind.rstrip("!")) for field, kind in fields.items()}
@@ -50,7 +57,7 @@ def schema_of(name: str) -> Schema:
 
 
 def _field(owner: str, field: str, kind: str) -> Schema:
-    at, table = f"{owner}.{field}", data("kinds")
+    at, table = f"{owner}.{field}", kinds()
     default = table["defaults"].get(owner, {}).get(field, MISSING)
     keys = tuple(table["listKeys"].get(at, ()))
     if kind[0] == "[":

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import orjson
 from aiohttp import web
 
-from anomaly_devcluster.api import bootstrap, discovery, openapi, protobuf, reviews, routing
+from anomaly_devcluster.api import discovery, openapi, protobuf, reviews, routing
 from anomaly_devcluster.api.admission import Lifecycle, PodDefaults, ServiceAddresses
-from anomaly_devcluster.api.authentication import ANONYMOUS, Authenticator
+from anomaly_devcluster.api.authentication import ADMIN, ANONYMOUS, Authenticator
 from anomaly_devcluster.api.authorization import Authorizer, CreationByApply, Escalation
+from anomaly_devcluster.api.builtin import data
 from anomaly_devcluster.api.call import Answer, Call, User, parse
 from anomaly_devcluster.api.definitions import Definitions
 from anomaly_devcluster.api.deleting import Deleter
@@ -71,8 +72,13 @@ class ControlPlane:
         """Make the objects that every cluster begins with."""
         self._address = f"{host}:{port}"
         self._subresources.authority = authority
-        self._subresources.authority = authority
-        bootstrap.populate(self, host, port, authority, str(self._services[1]))
+        for body in data("bootstrap", host=host, port=port, service=self._services[1]):
+            resource = self.catalog.by_kind(body.pop("apiVersion"), body.pop("kind"))
+            if resource is None:
+                raise LookupError(body)
+            namespace = body["metadata"].get("namespace", "")
+            call = Call(user=ADMIN, verb="create", resource=resource, namespace=namespace, user_agent="kube-apiserver")
+            self.writer.add(call, body)
 
     async def stop(self) -> None:
         """End what runs on its own."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from anomaly_devcluster.api.builtin import data
+from anomaly_devcluster.api.builtin import kinds
 from anomaly_devcluster.api.errors import StatusError, no_such_path
 from anomaly_devcluster.api.resources import VERBS, Catalog, Resource
 
@@ -56,7 +56,7 @@ def resource_list(catalog: Catalog, group_name: str, version: str) -> Object:
     for resource in catalog:
         if (resource.group, resource.version) == (group_name, version):
             listed += _listed(resource)
-    for review in data("kinds")["reviews"]:
+    for review in kinds()["reviews"]:
         if (review["group"], version) == (group_name, "v1"):
             entry = {"name": review["plural"], "singularName": review["kind"].lower(), "verbs": ["create"]}
             listed.append(entry | {"namespaced": review["namespaced"], "kind": review["kind"]})
@@ -110,7 +110,7 @@ def _aggregated_version(catalog: Catalog, group_name: str, version: str) -> Obje
 
 def unknown(group_name: str, version: str, plural: str) -> StatusError:
     """Tell what Kubernetes has and devcluster has not from what nobody has."""
-    if plural in data("kinds")["notEmulated"].get(f"{group_name}/{version}".lstrip("/"), ()):
+    if plural in kinds()["notEmulated"].get(f"{group_name}/{version}".lstrip("/"), ()):
         from_group = f"{plural}.{group_name}" if group_name else plural
         return StatusError(501, "NotImplemented", f"devcluster does not emulate {from_group} ({version})")
     return no_such_path()

@@ -8,55 +8,13 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
+from anomaly_devcluster.api.builtin import data
 from anomaly_devcluster.api.errors import StatusError, unsupported_media_type
 
 CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
 
-# Fields in the order of their numbers; `-` is a number that is not used or not read. Kinds as in types.json.
-_MESSAGES: dict[str, str] = {
-    "Unknown": "typeMeta:TypeMeta raw:raw contentEncoding:string contentType:string",
-    "TypeMeta": "apiVersion:string kind:string",
-    "ObjectMeta": "name:string generateName:string namespace:string - uid:string resourceVersion:string - - - - "
-    "labels:{string annotations:{string ownerReferences:[OwnerReference finalizers:[string - - -",
-    "OwnerReference": "kind:string - name:string uid:string apiVersion:string controller:bool blockOwnerDeletion:bool",
-    "Namespace": "metadata:ObjectMeta - -",
-    "ConfigMap": "metadata:ObjectMeta data:{string binaryData:{bytes immutable:bool",
-    "Secret": "metadata:ObjectMeta data:{bytes type:string stringData:{string immutable:bool",
-    "ServiceAccount": "metadata:ObjectMeta",
-    "SelfSubjectReview": "metadata:ObjectMeta -",
-    "SelfSubjectRulesReview": "metadata:ObjectMeta spec:RulesSpec -",
-    "RulesSpec": "namespace:string",
-    "SelfSubjectAccessReview": "metadata:ObjectMeta spec:AccessSpec -",
-    "AccessSpec": "resourceAttributes:ResourceAttributes nonResourceAttributes:NonResourceAttributes",
-    "ResourceAttributes": "namespace:string verb:string group:string version:string resource:string subresource:string "
-    "name:string",
-    "NonResourceAttributes": "path:string verb:string",
-    "TokenRequest": "metadata:ObjectMeta spec:TokenRequestSpec -",
-    "TokenRequestSpec": "audiences:[string - boundObjectRef:BoundObjectReference expirationSeconds:int",
-    "BoundObjectReference": "kind:string apiVersion:string name:string uid:string",
-    "Eviction": "metadata:ObjectMeta deleteOptions:DeleteOptions",
-    "DeleteOptions": "gracePeriodSeconds:int preconditions:Preconditions orphanDependents:bool "
-    "propagationPolicy:string dryRun:[string",
-    "Preconditions": "uid:string resourceVersion:string",
-    "Role": "metadata:ObjectMeta rules:[PolicyRule",
-    "ClusterRole": "metadata:ObjectMeta rules:[PolicyRule",
-    "PolicyRule": "verbs:[string apiGroups:[string resources:[string resourceNames:[string nonResourceURLs:[string",
-    "RoleBinding": "metadata:ObjectMeta subjects:[Subject roleRef:RoleRef",
-    "ClusterRoleBinding": "metadata:ObjectMeta subjects:[Subject roleRef:RoleRef",
-    "Subject": "kind:string apiGroup:string name:string namespace:string",
-    "RoleRef": "apiGroup:string kind:string name:string",
-    "Deployment": "metadata:ObjectMeta spec:DeploymentSpec -",
-    "DeploymentSpec": "replicas:int selector:LabelSelector template:PodTemplateSpec -",
-    "Job": "metadata:ObjectMeta spec:JobSpec -",
-    "JobSpec": "parallelism:int completions:int - - - template:PodTemplateSpec",
-    "LabelSelector": "matchLabels:{string",
-    "PodTemplateSpec": "metadata:ObjectMeta spec:PodSpec",
-    "PodSpec": "- containers:[Container restartPolicy:string - - - - - - - - - - -",
-    "Container": "name:string image:string command:[string args:[string - ports:[ContainerPort - -",
-    "ContainerPort": "name:string - containerPort:int protocol:string",
-}
-_FIELDS = {name: [part.partition(":")[::2] for part in text.split()] for name, text in _MESSAGES.items()}
+_FIELDS = {name: [part.partition(":")[::2] for part in text.split()] for name, text in data("protobuf").items()}
 
 
 def decode(body: bytes) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from anomaly_devcluster.api.builtin import data, schema_of
+from anomaly_devcluster.api.builtin import kinds, schema_of
 from anomaly_devcluster.api.errors import qualified
 from anomaly_devcluster.api.schema import Schema
 
@@ -32,7 +32,7 @@ class Subresource:
     @classmethod
     def of(cls, name: str, group: str, version: str, kind: str) -> "Subresource":
         """Return one of a kind; most are of the same kind."""
-        return cls(**{"group": group, "version": version, "kind": kind, **data("kinds")["subresources"][name]})
+        return cls(**{"group": group, "version": version, "kind": kind, **kinds()["subresources"][name]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,7 +116,7 @@ class Catalog:
         self._custom: dict[str, list[Resource]] = {}
         self.revision = 0
         """Grows with every change, so that what is derived can be kept until then."""
-        for resource in map(_builtin, data("kinds")["kinds"]):
+        for resource in map(_builtin, kinds()["kinds"]):
             self._by_path[resource.group, resource.version, resource.plural] = resource
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
@@ -133,7 +133,7 @@ class Catalog:
     def groups(self) -> dict[str, list[str]]:
         """Return the versions of every group, in the order in which they are preferred."""
         found: dict[str, list[str]] = {}
-        served = [(r.group, r.version) for r in self] + [(review["group"], "v1") for review in data("kinds")["reviews"]]
+        served = [(r.group, r.version) for r in self] + [(review["group"], "v1") for review in kinds()["reviews"]]
         for group, version in served:
             if version not in found.setdefault(group, []):
                 found[group].append(version)

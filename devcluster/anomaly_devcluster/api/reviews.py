@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from anomaly_devcluster.api.authorization import Attributes
-from anomaly_devcluster.api.builtin import data
+from anomaly_devcluster.api.builtin import kinds
 from anomaly_devcluster.api.call import Answer, User, now
 from anomaly_devcluster.api.errors import StatusError
 from anomaly_devcluster.api.objects import read_typed
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from anomaly_devcluster.api.control_plane import ControlPlane
 
 Object = dict[str, Any]
-_KINDS = {(review["group"], review["plural"]): review["kind"] for review in data("kinds")["reviews"]}
+_KINDS = {(review["group"], review["plural"]): review["kind"] for review in kinds()["reviews"]}
 
 
 def serves(route: Route) -> bool:

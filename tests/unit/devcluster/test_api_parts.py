@@ -10,13 +10,13 @@ from anomaly_devcluster.api import custom, jsonpath, protobuf
 from anomaly_devcluster.api.authorization import Attributes, allows, covered
 from anomaly_devcluster.api.builtin import DecodeError, decode, schema_of
 from anomaly_devcluster.api.cel_rules import Rules
-from anomaly_devcluster.api.tables import CELLS, duration
 from anomaly_devcluster.api.errors import StatusError
 from anomaly_devcluster.api.expressions import CelError, Expression, Scope
 from anomaly_devcluster.api.faults import Drop, Fault, Switchboard
 from anomaly_devcluster.api.quantities import parse_quantity
 from anomaly_devcluster.api.schema import apply_defaults, compile_custom, prune
 from anomaly_devcluster.api.selectors import matches_selector, parse_fields, parse_labels, selector_text
+from anomaly_devcluster.api.tables import CELLS, duration
 
 LABELS = st.dictionaries(st.sampled_from("ab"), st.sampled_from("12"), max_size=2)
 EXPRESSIONS = st.fixed_dictionaries(
