@@ -1,11 +1,12 @@
 """Times as Kubernetes writes them."""
 
+import time
 from datetime import UTC, datetime
 
 
-def now() -> str:
-    """Return this second, RFC 3339."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def now(seconds: float = 0) -> str:
+    """Return the time in so many seconds, RFC 3339."""
+    return render(time.time() + seconds)
 
 
 def parse(text: str) -> float:

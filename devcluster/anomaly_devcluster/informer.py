@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import aiohttp
 
+from anomaly_devcluster.api.selectors import matches_selector
 from anomaly_devcluster.client import GONE, NOT_FOUND, ApiError, Client, Object, Resource
 
 Key = tuple[str, str]
@@ -50,6 +50,10 @@ class Informer:
     def namespaced(self, namespace: str) -> list[Object]:
         """Return all objects of a namespace."""
         return [body for (space, _), body in self._objects.items() if space == namespace]
+
+    def selected(self, namespace: str, selector: Object | None) -> list[Object]:
+        """Return the objects of a namespace that a LabelSelector selects."""
+        return [b for b in self.namespaced(namespace) if matches_selector(selector, b["metadata"].get("labels"))]
 
     def owned_by(self, owner: Object) -> list[Object]:
         """Return the objects whose controller is `owner`."""
@@ -171,27 +175,3 @@ def controller_uid(body: Object) -> str | None:
 
 def _version(body: Object) -> int:
     return int(body["metadata"]["resourceVersion"])
-
-
-def matches(selector: dict[str, Any] | None, labels: dict[str, str] | None) -> bool:
-    """Tell whether a LabelSelector (matchLabels, matchExpressions) matches; None matches nothing."""
-    if selector is None:
-        return False
-    labels = labels or {}
-    wanted = selector.get("matchLabels") or {}
-    if any(labels.get(key) != value for key, value in wanted.items()):
-        return False
-    return all(_holds(expression, labels) for expression in selector.get("matchExpressions") or [])
-
-
-def _holds(expression: dict[str, Any], labels: dict[str, str]) -> bool:
-    key, operator, values = expression["key"], expression["operator"], expression.get("values") or []
-    match operator:
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case _:
-            return key not in labels

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from anomaly_devcluster.addresses import service_address
+from anomaly_devcluster.api.selectors import matches_selector as matches
 from anomaly_devcluster.client import PODS, SERVICES, Client, Object
 from anomaly_devcluster.events import EventRecorder
-from anomaly_devcluster.informer import Informers, Key, key_of, matches
+from anomaly_devcluster.informer import Informers, Key, key_of
 from anomaly_devcluster.pods import is_active, is_ready, target_port
 
 _BACKLOG = 4096

@@ -1,6 +1,5 @@
 """A request that has been routed, and the answer to it."""
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,14 +105,3 @@ class Answer:
     def of(cls, body: Any, code: int = 200) -> "Answer":
         """Answer with an object."""
         return cls(code, orjson.dumps(body))
-
-
-def now() -> str:
-    """Return the time as metav1.Time writes it."""
-    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def after(seconds: float) -> str:
-    """Return the time in so many seconds, as metav1.Time writes it."""
-    at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

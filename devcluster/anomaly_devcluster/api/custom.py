@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
+from anomaly_devcluster import clock
 from anomaly_devcluster.api.builtin import schema_of
-from anomaly_devcluster.api.call import now
 from anomaly_devcluster.api.cel_rules import Rules
 from anomaly_devcluster.api.errors import Cause
 from anomaly_devcluster.api.resources import Column, Resource, Subresource
@@ -36,7 +36,7 @@ def complete_definition(body: Object) -> None:
 def establish(body: Object) -> None:
     """Set the status that says that the definition is served."""
     spec = body["spec"]
-    at = now()
+    at = clock.now()
     conditions = [
         ("NamesAccepted", "NoConflicts", "no conflicts found"),
         ("Established", "InitialNamesAccepted", "the initial names have been accepted"),

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from anomaly_devcluster import clock
 from anomaly_devcluster.api import custom
-from anomaly_devcluster.api.call import Call, after
+from anomaly_devcluster.api.call import Call
 from anomaly_devcluster.api.deleting import CRD_CLEANUP
 from anomaly_devcluster.api.resources import Catalog
 from anomaly_devcluster.store import Event, Store
@@ -57,7 +58,7 @@ class Definitions:
         for entry in self._store.entries(name):
             body = entry.copy()
             if body["metadata"].get("finalizers"):
-                body["metadata"] |= {"deletionTimestamp": after(0), "deletionGracePeriodSeconds": 0}
+                body["metadata"] |= {"deletionTimestamp": clock.now(0), "deletionGracePeriodSeconds": 0}
                 self._store.put(name, entry.key, body, entry)
             else:
                 self._store.delete(name, entry)

@@ -5,8 +5,9 @@ from typing import Any
 
 import orjson
 
+from anomaly_devcluster import clock
 from anomaly_devcluster.api import wire
-from anomaly_devcluster.api.call import Answer, Call, after
+from anomaly_devcluster.api.call import Answer, Call
 from anomaly_devcluster.api.errors import conflict
 from anomaly_devcluster.api.objects import read_typed
 from anomaly_devcluster.api.reading import Selection
@@ -83,7 +84,7 @@ class Deleter:
             metadata["finalizers"] = finalizers
         grace = _grace(call, body, options)
         if not marked or grace < metadata.get("deletionGracePeriodSeconds", 0):
-            metadata["deletionTimestamp"] = after(grace)
+            metadata["deletionTimestamp"] = clock.now(grace)
             metadata["deletionGracePeriodSeconds"] = grace
             if not marked and "generation" in metadata:
                 metadata["generation"] += 1

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from anomaly_devcluster import clock
 from anomaly_devcluster.api import fields
-from anomaly_devcluster.api.call import Call, now
+from anomaly_devcluster.api.call import Call
 from anomaly_devcluster.api.errors import StatusError, bad_request
 from anomaly_devcluster.api.fields import Path
 from anomaly_devcluster.api.schema import Schema
@@ -42,7 +43,7 @@ class Managers:
                 continue
             manager, operation, version, subresource = key
             entry: Object = {"manager": manager, "operation": operation, "apiVersion": version}
-            entry |= {"time": self.times.get(key) or now(), "fieldsType": "FieldsV1"}
+            entry |= {"time": self.times.get(key) or clock.now(), "fieldsType": "FieldsV1"}
             entry["fieldsV1"] = fields.to_fields(self.sets[key])
             entries.append(entry | ({"subresource": subresource} if subresource else {}))
         if entries:
@@ -54,7 +55,7 @@ class Managers:
         """Set what a manager owns; the time moves only if that is something else."""
         if self.sets.get(key) != paths:
             self.sets[key] = paths
-            self.times[key] = now()
+            self.times[key] = clock.now()
 
     def lose(self, paths: set[Path], besides: _Key) -> None:
         """Take paths from everyone but one manager."""

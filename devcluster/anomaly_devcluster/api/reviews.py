@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from anomaly_devcluster import clock
 from anomaly_devcluster.api.authorization import Attributes
 from anomaly_devcluster.api.builtin import kinds
-from anomaly_devcluster.api.call import Answer, User, now
+from anomaly_devcluster.api.call import Answer, User
 from anomaly_devcluster.api.errors import StatusError
 from anomaly_devcluster.api.objects import read_typed
 from anomaly_devcluster.api.routing import Route
@@ -38,7 +39,7 @@ def answer(plane: "ControlPlane", user: User, route: Route, body: Object) -> Ans
             other = User(spec.get("user", ""), tuple(spec.get("groups") or ()), spec.get("uid", ""), extra)
             status = _access(plane, other, spec)
     kind = {"kind": _KINDS[route.group, route.plural], "apiVersion": f"{route.group}/v1"}
-    return Answer.of({**kind, "metadata": {"creationTimestamp": now()}, "spec": spec, "status": status}, 201)
+    return Answer.of({**kind, "metadata": {"creationTimestamp": clock.now()}, "spec": spec, "status": status}, 201)
 
 
 def _token(plane: "ControlPlane", spec: Object) -> Object:

@@ -46,10 +46,11 @@ def _requirement(text: str) -> Predicate:
     raise bad_request(f"unable to parse requirement: found {text!r}, expected: key, !key, key=value or key in (values)")
 
 
-def matches_selector(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
+def matches_selector(selector: Mapping[str, Any] | None, labels: Labels | None) -> bool:
     """Say whether a LabelSelector object selects labels; None selects nothing, an empty one everything."""
     if selector is None:
         return False
+    labels = labels or {}
     if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
         return False
     return all(_expression(e, labels) for e in selector.get("matchExpressions") or ())

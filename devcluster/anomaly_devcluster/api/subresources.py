@@ -7,9 +7,10 @@ from urllib.parse import urlencode
 
 import aiohttp
 
+from anomaly_devcluster import clock
 from anomaly_devcluster.api import wire
 from anomaly_devcluster.api.authentication import ISSUER, Authenticator, Bound
-from anomaly_devcluster.api.call import Answer, Call, after, now
+from anomaly_devcluster.api.call import Answer, Call
 from anomaly_devcluster.api.deleting import Deleter, Options, success
 from anomaly_devcluster.api.errors import Cause, StatusError, bad_request, conflict, invalid, not_emulated, not_found
 from anomaly_devcluster.api.jsonpath import first
@@ -145,7 +146,7 @@ class Subresources:
             if not call.dry_run:
                 changed = budget.copy()
                 changed["status"]["disruptionsAllowed"] = allowed - 1
-                changed["status"].setdefault("disruptedPods", {})[call.name] = now()
+                changed["status"].setdefault("disruptedPods", {})[call.name] = clock.now()
                 self._store.put(BUDGETS, budget.key, changed, budget)
         body = read_typed(call.read() if call.body.strip() else {}, "Eviction")
         options = body.get("deleteOptions") or {}
@@ -165,7 +166,7 @@ class Subresources:
         body["spec"]["nodeName"] = target
         conditions = body["status"].setdefault("conditions", [])
         if not any(c["type"] == "PodScheduled" for c in conditions):
-            conditions.append({"type": "PodScheduled", "status": "True", "lastTransitionTime": now()})
+            conditions.append({"type": "PodScheduled", "status": "True", "lastTransitionTime": clock.now()})
         self._store.put("pods", entry.key, body, entry)
         return Answer(201, success())
 
@@ -190,9 +191,9 @@ class Subresources:
             bound = Bound(reference["kind"], reference["name"], uid)
         audiences = spec.get("audiences") or [ISSUER]
         token = self._authenticator.issue(call.namespace, entry.body, seconds=seconds, audiences=audiences, bound=bound)
-        status = {"token": token, "expirationTimestamp": after(seconds)}
+        status = {"token": token, "expirationTimestamp": clock.now(seconds)}
         shown = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"}
-        metadata = {"name": call.name, "namespace": call.namespace, "creationTimestamp": now()}
+        metadata = {"name": call.name, "namespace": call.namespace, "creationTimestamp": clock.now()}
         return Answer.of(
             {**shown, "metadata": metadata, "spec": {**spec, "audiences": audiences}, "status": status}, 201
         )

@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 
+from anomaly_devcluster import clock
 from anomaly_devcluster.api import ownership, wire
-from anomaly_devcluster.api.call import Answer, Call, now
+from anomaly_devcluster.api.call import Answer, Call
 from anomaly_devcluster.api.errors import (
     Cause,
     StatusError,
@@ -108,7 +109,7 @@ class Writer:
             raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
         for name in ("managedFields", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
             metadata.pop(name, None)
-        metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
+        metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": clock.now()}
         if resource.custom or "generation" in resource.traits:
             metadata["generation"] = 1
         begin_first = resource.qualified in ("namespaces", "replicasets.apps")

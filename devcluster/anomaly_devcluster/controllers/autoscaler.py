@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from anomaly_devcluster import clock
 from anomaly_devcluster.api.quantities import parse_quantity
 from anomaly_devcluster.client import AUTOSCALERS, PODS, Object
-from anomaly_devcluster.controllers.base import Controller, set_condition
+from anomaly_devcluster.controllers.base import Controller, condition, set_condition
 from anomaly_devcluster.controllers.usage import Usage
-from anomaly_devcluster.informer import Key, matches
+from anomaly_devcluster.informer import Key
 from anomaly_devcluster.pods import is_active, is_ready
 
 _TOLERANCE = 0.1
@@ -49,14 +49,14 @@ class AutoscalerController(Controller):
         wanted, metrics, problem = await self._recommend(body, scale, current)
         status: Object = {"currentReplicas": scale["status"].get("replicas", current), "currentMetrics": metrics}
         conditions = body.get("status", {}).get("conditions") or []
-        scaling = _condition("ScalingActive", "False" if problem else "True", *(problem or ("ValidMetricFound", "")))
-        conditions = set_condition(conditions, scaling, clock.now)
+        scaling = condition("ScalingActive", "False" if problem else "True", *(problem or ("ValidMetricFound", "")))
+        conditions = set_condition(conditions, scaling)
         desired = current
         if wanted is not None:
             desired, limited = self._bounded(key, body, current, wanted)
-            able = _condition("AbleToScale", "True", "ReadyForNewScale", "recommended size matches current size")
-            conditions = set_condition(conditions, able, clock.now)
-            conditions = set_condition(conditions, limited, clock.now)
+            able = condition("AbleToScale", "True", "ReadyForNewScale", "recommended size matches current size")
+            conditions = set_condition(conditions, able)
+            conditions = set_condition(conditions, limited)
         if desired != current:
             await self.client.request("PUT", path, {**scale, "spec": {**scale["spec"], "replicas": desired}})
             status["lastScaleTime"] = clock.now()
@@ -84,11 +84,7 @@ class AutoscalerController(Controller):
             return None, [], ("ScalingDisabled", "scaling is disabled since the replica count of the target is zero")
         labels = dict(part.split("=", 1) for part in (scale["status"].get("selector") or "").split(",") if "=" in part)
         namespace = body["metadata"]["namespace"]
-        pods = [
-            pod
-            for pod in self.pods.namespaced(namespace)
-            if labels and matches({"matchLabels": labels}, pod["metadata"].get("labels")) and is_active(pod)
-        ]
+        pods = [p for p in self.pods.selected(namespace, (labels and {"matchLabels": labels}) or None) if is_active(p)]
         used = await self.usage.read()
         wanted: list[int] = []
         values: list[Object] = []
@@ -128,12 +124,12 @@ class AutoscalerController(Controller):
         least, most = spec.get("minReplicas", 1), spec["maxReplicas"]
         if size < least:
             message = "the desired replica count is less than the minimum replica count"
-            return least, _condition("ScalingLimited", "True", "TooFewReplicas", message)
+            return least, condition("ScalingLimited", "True", "TooFewReplicas", message)
         if size > most:
             message = "the desired replica count is more than the maximum replica count"
-            return most, _condition("ScalingLimited", "True", "TooManyReplicas", message)
+            return most, condition("ScalingLimited", "True", "TooManyReplicas", message)
         message = "the desired count is within the acceptable range"
-        return size, _condition("ScalingLimited", "False", "DesiredWithinRange", message)
+        return size, condition("ScalingLimited", "False", "DesiredWithinRange", message)
 
 
 def _ratio(resource: Object, measured: list[tuple[float, Object]]) -> tuple[float, Object]:
@@ -154,7 +150,3 @@ def _ratio(resource: Object, measured: list[tuple[float, Object]]) -> tuple[floa
             requested += float(parse_quantity(request))
     percent = 100 * total / requested
     return percent / target["averageUtilization"], {**value, "averageUtilization": round(percent)}
-
-
-def _condition(kind: str, status: str, reason: str, message: str) -> Object:
-    return {"type": kind, "status": status, "reason": reason, "message": message}

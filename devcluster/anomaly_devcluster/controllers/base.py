@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any, ClassVar
 
 import aiohttp
 
+from anomaly_devcluster import clock
+from anomaly_devcluster.api.selectors import matches_selector
 from anomaly_devcluster.client import CONFLICT, NOT_FOUND, ApiError, Client, Object, Resource
 from anomaly_devcluster.events import EventRecorder
-from anomaly_devcluster.informer import Informer, Informers, Key, controller_of, key_of, matches
+from anomaly_devcluster.informer import Informer, Informers, Key, controller_of, key_of
 
 _FIRST_RETRY_SECONDS = 0.02
 _LAST_RETRY_SECONDS = 10.0
@@ -131,7 +133,7 @@ class Controller(ABC):
         claimed = []
         for child in informer.namespaced(owner["metadata"]["namespace"]):
             controller = controller_of(child)
-            fits = matches(selector, child["metadata"].get("labels"))
+            fits = matches_selector(selector, child["metadata"].get("labels"))
             if controller is not None and controller["uid"] == uid:
                 if fits:
                     claimed.append(child)
@@ -168,6 +170,20 @@ def being_deleted(body: Object) -> bool:
     return "deletionTimestamp" in body["metadata"]
 
 
+def share(value: int | str, of: int) -> float:
+    """Return a number, or a percentage of another number."""
+    return int(value[:-1]) * of / 100 if isinstance(value, str) and value.endswith("%") else int(value)
+
+
+def pod_of(owner: Object) -> Object:
+    """Return a pod as the template of a ReplicaSet or Job asks for it."""
+    template, own = owner["spec"]["template"], owner["metadata"]
+    metadata = {key: value for key, value in template.get("metadata", {}).items() if key != "creationTimestamp"}
+    metadata |= {"generateName": f"{own['name']}-", "namespace": own["namespace"]}
+    metadata["ownerReferences"] = [owner_reference(owner)]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
 def owner_reference(owner: Object) -> Object:
     """Return the reference that makes `owner` the controller of a child."""
     return {
@@ -180,11 +196,16 @@ def owner_reference(owner: Object) -> Object:
     }
 
 
-def set_condition(conditions: list[Object], new: Object, now: Callable[[], str]) -> list[Object]:
+def condition(kind: str, status: str, reason: str, message: str = "") -> Object:
+    """Return a condition, without its times."""
+    return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+def set_condition(conditions: list[Object], new: Object) -> list[Object]:
     """Return the conditions with one of them set; lastTransitionTime moves only when its status does."""
     known = next((c for c in conditions if c["type"] == new["type"]), None)
     if known is None:
-        return [*conditions, {**new, "lastTransitionTime": now()}]
-    since = known.get("lastTransitionTime") if known["status"] == new["status"] else now()
+        return [*conditions, {**new, "lastTransitionTime": clock.now()}]
+    since = known.get("lastTransitionTime") if known["status"] == new["status"] else clock.now()
     changed = {**known, **new, "lastTransitionTime": since}
     return [changed if c["type"] == new["type"] else c for c in conditions]

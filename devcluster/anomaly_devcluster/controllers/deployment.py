@@ -123,7 +123,7 @@ class DeploymentController(Controller):
         if body["spec"].get("strategy", {}).get("type") == "Recreate":
             await self._set_size(body, new, replicas)
             return
-        limits = _limits(body)
+        limits = Limits.of(body)
         current, others = _size(new), [_size(s) for s in old]
         if (size := grown(replicas, limits, current, others)) != current.wanted:
             new = await self._set_size(body, new, size)
@@ -161,7 +161,7 @@ class DeploymentController(Controller):
     @staticmethod
     def _sizes(body: Object) -> dict[str, str]:
         replicas = body["spec"].get("replicas", 1)
-        return dict(zip(_SIZES, (str(replicas), str(replicas + _limits(body).surge)), strict=True))
+        return dict(zip(_SIZES, (str(replicas), str(replicas + Limits.of(body).surge)), strict=True))
 
 
 def template_hash(template: Object) -> str:
@@ -176,12 +176,6 @@ def _template(body: Object) -> Object:
     metadata = {key: value for key, value in template.get("metadata", {}).items() if key != "creationTimestamp"}
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != HASH}
     return {**template, "metadata": {**metadata, "labels": labels}}
-
-
-def _limits(body: Object) -> Limits:
-    strategy = body["spec"].get("strategy", {}).get("rollingUpdate") or {}
-    replicas = body["spec"].get("replicas", 1)
-    return Limits.resolve(replicas, strategy.get("maxSurge", "25%"), strategy.get("maxUnavailable", "25%"))
 
 
 def _size(body: Object) -> Size:

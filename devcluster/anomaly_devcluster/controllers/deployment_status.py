@@ -2,7 +2,7 @@
 
 from anomaly_devcluster import clock
 from anomaly_devcluster.client import Object
-from anomaly_devcluster.controllers.base import set_condition
+from anomaly_devcluster.controllers import base
 from anomaly_devcluster.controllers.rolling import Limits
 from anomaly_devcluster.pods import condition
 
@@ -41,15 +41,12 @@ def _counts(body: Object, new: Object | None, sets: list[Object]) -> Object:
 
 def _available(body: Object, status: Object) -> Object:
     replicas = body["spec"].get("replicas", 1)
-    strategy = body["spec"].get("strategy", {})
-    rolling = strategy.get("rollingUpdate") or {}
-    limits = Limits.resolve(replicas, rolling.get("maxSurge", "25%"), rolling.get("maxUnavailable", "25%"))
-    unavailable = 0 if strategy.get("type") == "Recreate" else min(limits.unavailable, replicas)
+    recreate = body["spec"].get("strategy", {}).get("type") == "Recreate"
+    unavailable = 0 if recreate else min(Limits.of(body).unavailable, replicas)
     if status["availableReplicas"] >= replicas - unavailable:
-        reason, message = "MinimumReplicasAvailable", "Deployment has minimum availability."
-        return {"type": "Available", "status": "True", "reason": reason, "message": message}
-    reason, message = "MinimumReplicasUnavailable", "Deployment does not have minimum availability."
-    return {"type": "Available", "status": "False", "reason": reason, "message": message}
+        return base.condition("Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
+    message = "Deployment does not have minimum availability."
+    return base.condition("Available", "False", "MinimumReplicasUnavailable", message)
 
 
 def _progressing(body: Object, new: Object | None, status: Object, now: float) -> tuple[Object | None, float | None]:
@@ -95,7 +92,7 @@ def _overdue(body: Object, known: Object, name: str, now: float) -> tuple[Object
 
 
 def _progress(status: str, reason: str, message: str) -> Object:
-    return {"type": "Progressing", "status": status, "reason": reason, "message": message}
+    return base.condition("Progressing", status, reason, message)
 
 
 def _paused(known: Object | None) -> Object | None:
@@ -109,4 +106,4 @@ def _set(conditions: list[Object], new: Object, now: float) -> list[Object]:
     known = next((c for c in conditions if c["type"] == new["type"]), None)
     if known and all(known.get(key) == value for key, value in new.items()):
         return conditions
-    return set_condition(conditions, {"lastUpdateTime": clock.render(now), **new}, clock.now)
+    return base.set_condition(conditions, {"lastUpdateTime": clock.render(now), **new})

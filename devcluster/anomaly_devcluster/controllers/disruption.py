@@ -2,10 +2,9 @@
 
 import math
 
-from anomaly_devcluster import clock
 from anomaly_devcluster.client import DISRUPTION_BUDGETS, PODS, REPLICA_SETS, Object
-from anomaly_devcluster.controllers.base import Controller, set_condition
-from anomaly_devcluster.informer import Key, controller_of, key_of, matches
+from anomaly_devcluster.controllers.base import Controller, condition, set_condition, share
+from anomaly_devcluster.informer import Key, controller_of, key_of
 from anomaly_devcluster.pods import is_active, is_ready
 
 
@@ -30,26 +29,21 @@ class DisruptionController(Controller):
         if budget is None:
             return None
         spec = budget["spec"]
-        selector = spec.get("selector")
-        pods = [
-            pod
-            for pod in self.pods.namespaced(key[0])
-            if selector is not None and matches(selector, pod["metadata"].get("labels")) and is_active(pod)
-        ]
+        pods = [pod for pod in self.pods.selected(key[0], spec.get("selector")) if is_active(pod)]
         expected = self._expected(pods)
         desired = desired_healthy(spec, expected, len(pods))
         healthy = sum(map(is_ready, pods))
         allowed = max(0, healthy - desired)
-        enough = {"type": "DisruptionAllowed", "status": "True" if allowed else "False", "message": ""}
-        enough["reason"] = "SufficientPods" if allowed else "InsufficientPods"
-        enough["observedGeneration"] = budget["metadata"].get("generation", 0)
+        generation = budget["metadata"].get("generation", 0)
+        held = ("True", "SufficientPods") if allowed else ("False", "InsufficientPods")
+        enough = condition("DisruptionAllowed", *held) | {"observedGeneration": generation}
         status = {
-            "observedGeneration": budget["metadata"].get("generation", 0),
+            "observedGeneration": generation,
             "expectedPods": expected,
             "currentHealthy": healthy,
             "desiredHealthy": desired,
             "disruptionsAllowed": allowed,
-            "conditions": set_condition(budget.get("status", {}).get("conditions") or [], enough, clock.now),
+            "conditions": set_condition(budget.get("status", {}).get("conditions") or [], enough),
         }
         before = {name: value for name, value in (budget.get("status") or {}).items() if name != "disruptedPods"}
         if before != status:
@@ -72,11 +66,7 @@ class DisruptionController(Controller):
 def desired_healthy(spec: Object, expected: int, pods: int) -> int:
     """Return how many pods must stay healthy: percentages are of the expected pods, rounded up."""
     if (least := spec.get("minAvailable")) is not None:
-        return _share(least, expected)
+        return math.ceil(share(least, expected))
     if (most := spec.get("maxUnavailable")) is not None:
-        return max(0, expected - _share(most, expected))
+        return max(0, expected - math.ceil(share(most, expected)))
     return pods
-
-
-def _share(value: int | str, of: int) -> int:
-    return math.ceil(int(value[:-1]) * of / 100) if isinstance(value, str) and value.endswith("%") else int(value)

@@ -4,7 +4,7 @@ import logging
 
 from anomaly_devcluster.client import ENDPOINT_SLICES, PODS, SERVICES, UNPROCESSABLE, ApiError, Object
 from anomaly_devcluster.controllers.base import Controller, being_deleted, owner_reference
-from anomaly_devcluster.informer import Key, controller_uid, key_of, matches
+from anomaly_devcluster.informer import Key, controller_uid, key_of
 from anomaly_devcluster.pods import is_finished, is_ready, target_port
 
 MANAGER = "endpointslice-controller.k8s.io"
@@ -32,13 +32,8 @@ class EndpointSliceController(Controller):
         if service is None or being_deleted(service) or not service["spec"].get("selector") or self._refused:
             return None
         selector = {"matchLabels": service["spec"]["selector"]}
-        pods = [
-            pod
-            for pod in self.pods.namespaced(key[0])
-            if matches(selector, pod["metadata"].get("labels"))
-            and pod.get("status", {}).get("podIP")
-            and not is_finished(pod)
-        ]
+        behind = self.pods.selected(key[0], selector)
+        pods = [pod for pod in behind if pod.get("status", {}).get("podIP") and not is_finished(pod)]
         wanted = {
             "addressType": "IPv4",
             "endpoints": [_endpoint(pod) for pod in sorted(pods, key=key_of)],

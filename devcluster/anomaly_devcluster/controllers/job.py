@@ -4,7 +4,8 @@ import time
 
 from anomaly_devcluster import clock
 from anomaly_devcluster.client import JOBS, PODS, Object
-from anomaly_devcluster.controllers.base import Controller, being_deleted, gather_all, owner_reference
+from anomaly_devcluster.controllers import base
+from anomaly_devcluster.controllers.base import Controller, being_deleted, gather_all, pod_of
 from anomaly_devcluster.informer import Key
 from anomaly_devcluster.pods import condition, is_active, is_ready
 
@@ -80,24 +81,7 @@ class JobController(Controller):
         return None
 
     async def _create(self, job: Object) -> None:
-        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-        template = job["spec"]["template"]
-        labels = {
-            "batch.kubernetes.io/controller-uid": uid,
-            "batch.kubernetes.io/job-name": name,
-            "controller-uid": uid,
-            "job-name": name,
-        }
-        metadata = {
-            **template.get("metadata", {}),
-            "generateName": f"{name}-",
-            "namespace": job["metadata"]["namespace"],
-            "ownerReferences": [owner_reference(job)],
-        }
-        metadata["labels"] = (metadata.get("labels") or {}) | labels
-        metadata.pop("creationTimestamp", None)
-        body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
-        pod = await self.client.create(PODS, body)
+        pod = await self.client.create(PODS, pod_of(job))
         self.pods.record(pod)
         self.events.normal(job, "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}")
 
@@ -115,17 +99,8 @@ class JobController(Controller):
         if outcome is not None:
             kind, reason, message = outcome
             interim = "SuccessCriteriaMet" if kind == "Complete" else "FailureTarget"
-            status["conditions"] = [
-                {
-                    "type": name,
-                    "status": "True",
-                    "reason": reason,
-                    "message": message,
-                    "lastProbeTime": now,
-                    "lastTransitionTime": now,
-                }
-                for name in (interim, kind)
-            ]
+            times = {"lastProbeTime": now, "lastTransitionTime": now}
+            status["conditions"] = [base.condition(name, "True", reason, message) | times for name in (interim, kind)]
             if kind == "Complete":
                 status["completionTime"] = now
                 self.events.normal(job, "Completed", "Job completed")

@@ -3,15 +3,11 @@
 import time
 
 from anomaly_devcluster import clock
+from anomaly_devcluster.api.selectors import matches_selector
 from anomaly_devcluster.client import PODS, REPLICA_SETS, ApiError, Object
-from anomaly_devcluster.controllers.base import (
-    Controller,
-    being_deleted,
-    gather_all,
-    owner_reference,
-    set_condition,
-)
-from anomaly_devcluster.informer import Key, key_of, matches
+from anomaly_devcluster.controllers import base
+from anomaly_devcluster.controllers.base import Controller, being_deleted, gather_all, pod_of
+from anomaly_devcluster.informer import Key, key_of
 from anomaly_devcluster.pods import available_in, condition, is_active, is_ready
 
 _BURST = 100
@@ -31,7 +27,7 @@ class ReplicaSetController(Controller):
         if not pod["metadata"].get("ownerReferences"):
             labels = pod["metadata"].get("labels")
             for body in self.sets.namespaced(pod["metadata"]["namespace"]):
-                if matches(body["spec"].get("selector"), labels):
+                if matches_selector(body["spec"].get("selector"), labels):
                     self.enqueue(key_of(body))
 
     async def reconcile(self, key: Key) -> float | None:
@@ -61,16 +57,8 @@ class ReplicaSetController(Controller):
             await gather_all([self._delete(body, pod) for pod in victims])
 
     async def _create(self, body: Object) -> None:
-        name, template = body["metadata"]["name"], body["spec"]["template"]
-        metadata = {key: value for key, value in template["metadata"].items() if key != "creationTimestamp"}
-        metadata |= {
-            "generateName": f"{name}-",
-            "namespace": body["metadata"]["namespace"],
-            "ownerReferences": [owner_reference(body)],
-        }
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
         try:
-            created = await self.client.create(PODS, pod)
+            created = await self.client.create(PODS, pod_of(body))
         except ApiError as error:
             self.events.warning(body, "FailedCreate", f"Error creating: {error.message}")
             raise
@@ -88,12 +76,12 @@ class ReplicaSetController(Controller):
         waits = [available_in(pod, body["spec"].get("minReadySeconds", 0), time.time()) for pod in pods]
         conditions = [c for c in body.get("status", {}).get("conditions", []) if c["type"] != "ReplicaFailure"]
         if failure is not None:
-            failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": failure.message}
-            conditions = set_condition(conditions, failed, clock.now)
+            failed = base.condition("ReplicaFailure", "True", "FailedCreate", failure.message)
+            conditions = base.set_condition(conditions, failed)
         status = {
             "replicas": len(pods),
             "fullyLabeledReplicas": sum(
-                matches({"matchLabels": labels}, pod["metadata"].get("labels")) for pod in pods
+                matches_selector({"matchLabels": labels}, pod["metadata"].get("labels")) for pod in pods
             ),
             "readyReplicas": sum(map(is_ready, pods)),
             "availableReplicas": sum(wait == 0 for wait in waits),

@@ -4,6 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from anomaly_devcluster.client import Object
+from anomaly_devcluster.controllers.base import share
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -25,12 +28,15 @@ class Limits:
     @classmethod
     def resolve(cls, replicas: int, surge: int | str, unavailable: int | str) -> "Limits":
         """Resolve numbers or percentages: surge is rounded up, unavailable down, and both are never zero."""
-        limits = cls(math.ceil(_share(surge, replicas)), math.floor(_share(unavailable, replicas)))
+        limits = cls(math.ceil(share(surge, replicas)), math.floor(share(unavailable, replicas)))
         return limits if limits.surge or limits.unavailable else cls(0, 1)
 
-
-def _share(value: int | str, of: int) -> float:
-    return int(value[:-1]) * of / 100 if isinstance(value, str) and value.endswith("%") else int(value)
+    @classmethod
+    def of(cls, deployment: Object) -> "Limits":
+        """Return what a Deployment's strategy says."""
+        rolling = deployment["spec"].get("strategy", {}).get("rollingUpdate") or {}
+        surge, unavailable = rolling.get("maxSurge", "25%"), rolling.get("maxUnavailable", "25%")
+        return cls.resolve(deployment["spec"].get("replicas", 1), surge, unavailable)
 
 
 def grown(replicas: int, limits: Limits, new: Size, old: Sequence[Size]) -> int:

@@ -205,7 +205,6 @@ class Pod:
             "podIP": self.address,
             "podIPs": [{"ip": self.address}],
             "startTime": self.body.get("status", {}).get("startTime") or now,
-            "qosClass": status.quality(self.body),
             "conditions": status.conditions(self.body, self._initialization, running, now, finished),
             "containerStatuses": running,
         }

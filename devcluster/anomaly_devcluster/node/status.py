@@ -65,15 +65,3 @@ def _truth(holds: bool) -> str:  # noqa: FBT001 - its only argument is a truth v
 def _with_times(new: Object, old: Object | None, now: str) -> Object:
     since: Any = old.get("lastTransitionTime") if old and old["status"] == new["status"] else None
     return {**new, "lastProbeTime": None, "lastTransitionTime": since or now}
-
-
-def quality(pod: Object) -> str:
-    """Return the pod's quality of service class."""
-    resources = [c.get("resources") or {} for c in pod["spec"]["containers"]]
-    if not any(r.get("requests") or r.get("limits") for r in resources):
-        return "BestEffort"
-    for r in resources:
-        limits, requests = r.get("limits") or {}, r.get("requests") or {}
-        if set(limits) < {"cpu", "memory"} or any(requests.get(k, v) != v for k, v in limits.items()):
-            return "Burstable"
-    return "Guaranteed"

@@ -13,8 +13,6 @@ from anomaly_devcluster import clock
 from anomaly_devcluster.client import Object
 from anomaly_devcluster.node.environment import ConfigurationError, Lookup, contents, field
 
-SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-_DEFAULT_TOKEN_SECONDS = 3607
 Files = dict[str, tuple[bytes, int]]
 """Relative path to content and mode."""
 IssueToken = Callable[[str | None, int], Awaitable[Object]]
@@ -60,27 +58,6 @@ def _read(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def effective_volumes(pod: Object) -> tuple[list[Object], Object]:
-    """Return the pod's volumes and the mount of the service account's token, which admission may not have added."""
-    volumes: list[Object] = list(pod["spec"].get("volumes") or [])
-    automount = pod["spec"].get("automountServiceAccountToken", True)
-    mounted = any(
-        mount["mountPath"] == SERVICE_ACCOUNT_PATH
-        for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
-        for mount in container.get("volumeMounts") or []
-    )
-    if mounted or not automount:
-        return volumes, {}
-    sources = [
-        {"serviceAccountToken": {"path": "token", "expirationSeconds": _DEFAULT_TOKEN_SECONDS}},
-        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
-    ]
-    name = "kube-api-access-devcluster"
-    volumes.append({"name": name, "projected": {"sources": sources}})
-    return volumes, {"name": name, "mountPath": SERVICE_ACCOUNT_PATH, "readOnly": True}
-
-
 class Volumes:
     """The volumes of one pod."""
 
@@ -89,7 +66,7 @@ class Volumes:
         self._claims = claims / str(pod["metadata"]["namespace"])
         self._lookup = lookup
         self._issue = issue
-        self._volumes, self._token_mount = effective_volumes(pod)
+        self._volumes: list[Object] = pod["spec"].get("volumes") or []
         self._tokens: dict[str, tuple[bytes, float]] = {}
 
     async def refresh(self, pod: Object) -> float | None:
@@ -122,9 +99,7 @@ class Volumes:
 
     def table(self, container: Object) -> dict[str, str]:
         """Return the mount table of a container: path inside to path on the host."""
-        mounts = list(container.get("volumeMounts") or [])
-        if self._token_mount:
-            mounts.append(self._token_mount)
+        mounts = container.get("volumeMounts") or []
         return {m["mountPath"]: str(self.place(m["name"]) / m.get("subPath", "")) for m in mounts}
 
     async def _files(self, pod: Object, volume: Object) -> Files:

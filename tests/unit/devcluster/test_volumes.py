@@ -4,14 +4,14 @@ import pytest
 
 from anomaly_devcluster import clock
 from anomaly_devcluster.node.environment import ConfigurationError
-from anomaly_devcluster.node.volumes import Volumes, effective_volumes
+from anomaly_devcluster.node.volumes import Volumes
 
 CONTAINER = {"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/data", "subPath": "part"}]}
 
 
-def pod(*volumes, **spec):
+def pod(*volumes):
     metadata = {"name": "p", "namespace": "n", "uid": "u"}
-    return {"metadata": metadata, "spec": {"containers": [CONTAINER], "volumes": list(volumes), **spec}}
+    return {"metadata": metadata, "spec": {"containers": [CONTAINER], "volumes": list(volumes)}}
 
 
 class Issuer:
@@ -40,7 +40,7 @@ TOKEN = {"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path":
 
 
 async def test_a_token_is_kept_while_it_lives_and_renewed_after_most_of_its_life(tmp_path):
-    body = pod(TOKEN, automountServiceAccountToken=False)
+    body = pod(TOKEN)
     issuer = Issuer(1000)
     kept = volumes(tmp_path, body, issuer=issuer)
     assert 790 < await kept.refresh(body) <= 800
@@ -49,7 +49,7 @@ async def test_a_token_is_kept_while_it_lives_and_renewed_after_most_of_its_life
 
 
 async def test_an_expired_token_is_replaced_in_its_file(tmp_path):
-    body = pod(TOKEN, automountServiceAccountToken=False)
+    body = pod(TOKEN)
     kept = volumes(tmp_path, body, issuer=Issuer(-1))
     await kept.refresh(body)
     first = (tmp_path / "volumes" / "v" / "token").read_text()
@@ -58,19 +58,9 @@ async def test_an_expired_token_is_replaced_in_its_file(tmp_path):
     assert (tmp_path / "volumes" / "v" / "token").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_token_is_mounted_where_the_pod_does_not_say_so():
-    listed, mount = effective_volumes(pod())
-    assert mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
-    assert listed[-1]["name"] == mount["name"]
-
-
-def test_no_token_is_mounted_against_the_pods_will():
-    assert effective_volumes(pod(automountServiceAccountToken=False)) == ([], {})
-
-
 async def test_only_the_keys_asked_for_are_shown(tmp_path):
     items = [{"key": "a", "path": "deep/renamed"}]
-    body = pod({"name": "v", "configMap": {"name": "c", "items": items}}, automountServiceAccountToken=False)
+    body = pod({"name": "v", "configMap": {"name": "c", "items": items}})
     objects = {("ConfigMap", "c"): {"kind": "ConfigMap", "data": {"a": "1", "b": "2"}}}
     await volumes(tmp_path, body, objects=objects).refresh(body)
     shown = [p.name for p in (tmp_path / "volumes" / "v").iterdir() if not p.name.startswith("..")]
@@ -79,17 +69,17 @@ async def test_only_the_keys_asked_for_are_shown(tmp_path):
 
 
 async def test_a_missing_secret_is_named(tmp_path):
-    body = pod({"name": "v", "secret": {"secretName": "keys"}}, automountServiceAccountToken=False)
+    body = pod({"name": "v", "secret": {"secretName": "keys"}})
     with pytest.raises(ConfigurationError, match='secret "keys" not found'):
         await volumes(tmp_path, body).refresh(body)
 
 
 async def test_a_volume_of_another_kind_is_refused_by_name(tmp_path):
-    body = pod({"name": "v", "csi": {"driver": "x"}}, automountServiceAccountToken=False)
+    body = pod({"name": "v", "csi": {"driver": "x"}})
     with pytest.raises(ConfigurationError, match="csi is not supported"):
         await volumes(tmp_path, body).refresh(body)
 
 
 def test_a_part_of_a_volume_can_be_mounted(tmp_path):
-    body = pod({"name": "v", "emptyDir": {}}, automountServiceAccountToken=False)
+    body = pod({"name": "v", "emptyDir": {}})
     assert volumes(tmp_path, body).table(CONTAINER) == {"/data": str(tmp_path / "volumes" / "v" / "part")}
