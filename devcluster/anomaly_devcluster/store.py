@@ -7,7 +7,7 @@ event loop, which makes each of them atomic.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -127,10 +127,6 @@ class Store:
         if resource not in self._logs:
             self._logs[resource] = Log(self._history)
         return self._logs[resource]
-
-    def logs(self) -> Iterator[Log]:
-        """Return every history."""
-        return iter(self._logs.values())
 
     def get(self, resource: str, key: Key) -> Entry | None:
         """Return one object, or None."""

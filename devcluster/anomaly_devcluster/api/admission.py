@@ -13,14 +13,14 @@ TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a 
 _PROTECTED = ("default", "kube-system", "kube-public")
 
 
-class Lifecycle:
-    """Nothing is created in a namespace that is absent or going; the first namespaces stay."""
+class Admission:
+    """What depends on other objects than the one that is written."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def __call__(self, call: Call, operation: str, _: Object | None, new: Object | None) -> None:
-        """Refuse with 404 or 403."""
+    def check_namespace(self, call: Call, operation: str, _: Object | None, new: Object | None) -> None:
+        """Refuse to create in a namespace that is absent or going, and to delete the first ones; with 404 or 403."""
         if operation == "DELETE":
             if call.resource.qualified == "namespaces" and call.name in _PROTECTED:
                 raise forbidden("", "namespaces", call.name, "this namespace may not be deleted")
@@ -39,15 +39,8 @@ class Lifecycle:
             cause["field"] = "metadata.namespace"
             raise StatusError(403, "Forbidden", error.message, {**(error.details or {}), "causes": [cause]})
 
-
-class PodDefaults:
-    """Pods get their service account, and with it the volume that holds its token."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __call__(self, call: Call, operation: str, _: Object | None, new: Object | None) -> None:
-        """Complete a new pod; refuse with 403 when its account does not exist."""
+    def complete_pod(self, call: Call, operation: str, _: Object | None, new: Object | None) -> None:
+        """Give a new pod its service account, and the volume with its token; 403 when the account does not exist."""
         if operation != "CREATE" or new is None or call.resource.qualified != "pods":
             return
         spec, namespace = new["spec"], new["metadata"]["namespace"]

@@ -163,54 +163,32 @@ class Authorizer:
         why = f'User "{user.name}" cannot {verb} resource "{resource}" in API group "{route.group}"{where}'
         raise forbidden(route.group, route.plural, route.name, why)
 
+    def check_apply(self, call: Call, operation: str, *_: Object | None) -> None:
+        """Refuse an apply that makes a new object without the verb create besides patch; raises StatusError(403)."""
+        if operation == "CREATE" and call.verb == "patch":
+            self.require(call.user, "create", Route(call.resource.group, "", call.resource.plural, *call.key))
 
-class CreationByApply:
-    """An apply that makes a new object needs the verb create besides patch."""
-
-    def __init__(self, authorizer: Authorizer) -> None:
-        self._authorizer = authorizer
-
-    def __call__(self, call: Call, operation: str, *_: Object | None) -> None:
-        """Refuse with 403."""
-        resource = call.resource
-        if operation != "CREATE" or call.verb != "patch" or "system:masters" in call.user.groups:
-            return
-        if self._authorizer.allowed(
-            call.user, Attributes("create", resource.group, resource.plural, call.namespace, call.name)
-        ):
-            return
-        why = f'User "{call.user.name}" cannot create resource "{resource.plural}" in API group "{resource.group}"'
-        raise forbidden(resource.group, resource.plural, call.name, why)
-
-
-class Escalation:
-    """Nobody may make a role, or bind one, that says more than they may do themselves."""
-
-    def __init__(self, authorizer: Authorizer) -> None:
-        self._authorizer = authorizer
-
-    def __call__(self, call: Call, _: str, old: Object | None, new: Object | None) -> None:
-        """Refuse with 403."""
-        resource = call.resource
-        if new is None or resource.group != RBAC or "system:masters" in call.user.groups:
+    def check_grant(self, call: Call, _: str, old: Object | None, new: Object | None) -> None:
+        """Refuse to make a role, or bind one, that says more than its author may do; raises StatusError(403)."""
+        resource, user = call.resource, call.user
+        if new is None or resource.group != RBAC or "system:masters" in user.groups:
             return
         namespace = new["metadata"].get("namespace", "")
         if "roleRef" in new:
             role = new["roleRef"]
             plural, verb, name = f"{role['kind'].lower()}s", "bind", role["name"]
-            rules = self._authorizer.role_rules(role, namespace)
+            rules = self.role_rules(role, namespace)
         else:
             if old is not None and old.get("rules") == new.get("rules"):
                 return
             plural, verb, name = resource.plural, "escalate", new["metadata"]["name"]
             rules = new.get("rules") or []
-        if self._authorizer.allowed(call.user, Attributes(verb, RBAC, plural, namespace, name)):
+        if self.allowed(user, Attributes(verb, RBAC, plural, namespace, name)):
             return
-        held = self._authorizer.rules(call.user, namespace)
-        missing = [rule for rule in rules if not covered(rule, held)]
-        if missing:
+        held = self.rules(user, namespace)
+        if missing := [rule for rule in rules if not covered(rule, held)]:
             shown = ", ".join(_shown(rule) for rule in missing)
-            why = f'user "{call.user.name}" (groups={list(call.user.groups)}) is attempting to grant RBAC permissions '
+            why = f'user "{user.name}" (groups={list(user.groups)}) is attempting to grant RBAC permissions '
             raise forbidden(RBAC, resource.plural, new["metadata"]["name"], f"{why}not currently held: {shown}")
 
 

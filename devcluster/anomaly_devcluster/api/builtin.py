@@ -3,13 +3,12 @@
 import re
 from functools import cache
 from importlib import resources
-from string import Template
 from typing import Any
 
 import orjson
-import yaml
 
 from anomaly_devcluster.api.schema import ANY, MISSING, Schema
+from anomaly_devcluster.data import data
 
 Types = dict[str, dict[str, str]]
 QUANTITY = re.compile(r"^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$")
@@ -29,17 +28,10 @@ def types() -> Types:
     return table
 
 
-def data(name: str, **values: object) -> Any:
-    """Return what a YAML file beside this module says, with `$name` replaced by values."""
-    text = resources.files(__package__).joinpath(f"{name}.yaml").read_text()
-    text = Template(text).substitute(values) if values else text
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-
-
 @cache
 def kinds() -> Any:
     """Return the tables of kinds.yaml."""
-    return data("kinds")
+    return data("api/kinds")
 
 
 def schema_of(name: str) -> Schema:

@@ -8,10 +8,9 @@ import orjson
 from aiohttp import web
 
 from anomaly_devcluster.api import discovery, openapi, protobuf, reviews, routing
-from anomaly_devcluster.api.admission import Lifecycle, PodDefaults, ServiceAddresses
+from anomaly_devcluster.api.admission import Admission, ServiceAddresses
 from anomaly_devcluster.api.authentication import ADMIN, ANONYMOUS, Authenticator
-from anomaly_devcluster.api.authorization import Authorizer, CreationByApply, Escalation
-from anomaly_devcluster.api.builtin import data
+from anomaly_devcluster.api.authorization import Authorizer
 from anomaly_devcluster.api.call import Answer, Call, User, parse
 from anomaly_devcluster.api.definitions import Definitions
 from anomaly_devcluster.api.deleting import Deleter
@@ -24,6 +23,7 @@ from anomaly_devcluster.api.routing import Route
 from anomaly_devcluster.api.subresources import Subresources
 from anomaly_devcluster.api.watching import Watch
 from anomaly_devcluster.api.writing import Writer
+from anomaly_devcluster.data import data
 from anomaly_devcluster.store import Store
 
 _MAX_BODY = 3 * 1024 * 1024
@@ -52,9 +52,10 @@ class ControlPlane:
         policies = Policies(self.store, self.catalog, self.authorizer)
         addresses = ServiceAddresses(self.store, services)
         definitions = Definitions(self.store, self.catalog)
-        self.writer.mutating += [Lifecycle(self.store), PodDefaults(self.store), addresses, definitions.admit]
-        self.writer.validating += [CreationByApply(self.authorizer), Escalation(self.authorizer), policies]
-        self.deleter = Deleter(self.store, [Lifecycle(self.store), policies])
+        admission = Admission(self.store)
+        self.writer.mutating += [admission.check_namespace, admission.complete_pod, addresses, definitions.admit]
+        self.writer.validating += [self.authorizer.check_apply, self.authorizer.check_grant, policies]
+        self.deleter = Deleter(self.store, [admission.check_namespace, policies])
         self._subresources = Subresources(self.store, self.catalog, self.authenticator, self.writer, self.deleter)
         self._verbs: dict[str, Callable[[Call], Answer]] = {
             "get": self.reader.get,
@@ -62,6 +63,7 @@ class ControlPlane:
             "create": self.writer.create,
             "update": self.writer.update,
             "patch": self.writer.patch,
+            "delete": self.deleter.delete,
             "deletecollection": self.deleter.delete_collection,
         }
         self._services = services
@@ -72,7 +74,7 @@ class ControlPlane:
         """Make the objects that every cluster begins with."""
         self._address = f"{host}:{port}"
         self._subresources.authority = authority
-        for body in data("bootstrap", host=host, port=port, service=self._services[1]):
+        for body in data("api/bootstrap", host=host, port=port, service=self._services[1]):
             resource = self.catalog.by_kind(body.pop("apiVersion"), body.pop("kind"))
             if resource is None:
                 raise LookupError(body)
@@ -149,8 +151,6 @@ class ControlPlane:
             return served if isinstance(served, Answer) else Stream(served, "text/plain")
         if call.verb == "watch":
             return Stream(self._watch(Watch(self.store, call)))
-        if call.verb == "delete":
-            return self.deleter.delete(call, self.reader.entry(call))
         return self._verbs[call.verb](call)
 
     async def _watch(self, watch: Watch) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from anomaly_devcluster.api import wire
 from anomaly_devcluster.api.call import Answer, Call
 from anomaly_devcluster.api.errors import conflict
 from anomaly_devcluster.api.objects import read_typed
-from anomaly_devcluster.api.reading import Selection
+from anomaly_devcluster.api.reading import Selection, named
 from anomaly_devcluster.api.writing import Admission, finished
 from anomaly_devcluster.store import Entry, Store
 
@@ -51,9 +51,9 @@ class Deleter:
         self._store = store
         self._admission = admission
 
-    def delete(self, call: Call, entry: Entry) -> Answer:
+    def delete(self, call: Call) -> Answer:
         """Delete one object, or mark it when something must happen first."""
-        options = Options.of(call)
+        entry, options = named(self._store, call), Options.of(call)
         self._check_preconditions(call, entry, options)
         left, gone = self.remove(call, entry, options)
         if gone and "returned-when-deleted" not in call.resource.traits:

@@ -8,13 +8,13 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
-from anomaly_devcluster.api.builtin import data
 from anomaly_devcluster.api.errors import StatusError, unsupported_media_type
+from anomaly_devcluster.data import data
 
 CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
 
-_FIELDS = {name: [part.partition(":")[::2] for part in text.split()] for name, text in data("protobuf").items()}
+_FIELDS = {name: [part.partition(":")[::2] for part in text.split()] for name, text in data("api/protobuf").items()}
 
 
 def decode(body: bytes) -> dict[str, Any]:

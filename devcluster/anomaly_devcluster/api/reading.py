@@ -58,17 +58,10 @@ class Reader:
         self._snapshots: OrderedDict[int, tuple[float, int, list[Entry]]] = OrderedDict()
         self._pages = 0
 
-    def entry(self, call: Call) -> Entry:
-        """Return the object that a request names; raises StatusError(404)."""
-        entry = self._store.get(call.resource.stored_as, call.key)
-        if entry is None:
-            raise not_found(call.resource.group, call.resource.plural, call.name)
-        return entry
-
     def get(self, call: Call) -> Answer:
         """Answer with one object."""
         check_revision(self._store, call)
-        return Answer(200, wire.one(call.resource, self.entry(call), call.accept))
+        return Answer(200, wire.one(call.resource, named(self._store, call), call.accept))
 
     def list_selected(self, call: Call) -> Answer:
         """Answer with the selected objects, in pages if the client wants them."""
@@ -115,6 +108,14 @@ class Reader:
     def forget_pages(self) -> None:
         """Let every open continue token expire."""
         self._snapshots.clear()
+
+
+def named(store: Store, call: Call) -> Entry:
+    """Return the object that a request names; raises StatusError(404)."""
+    entry = store.get(call.resource.stored_as, call.key)
+    if entry is None:
+        raise not_found(call.resource.group, call.resource.plural, call.name)
+    return entry
 
 
 def check_revision(store: Store, call: Call) -> None:

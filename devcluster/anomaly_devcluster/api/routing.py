@@ -18,8 +18,6 @@ class Route:
     namespace: str = ""
     name: str = ""
     subresource: str = ""
-    watch: bool = False
-    """The old form `/api/v1/watch/...`."""
 
 
 def parse(path: str) -> Route | None:
@@ -31,22 +29,19 @@ def parse(path: str) -> Route | None:
         group, version, *rest = parts[1:]
     else:
         return None
-    watch = rest[0] == "watch" and len(rest) > 1
-    if watch:
-        rest = rest[1:]
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):  # noqa: PLR2004
         namespace, rest = rest[1], rest[2:]
     plural, name, subresource = (*rest, "", "")[:3]
     if plural == "namespaces":
         namespace = name
-    return Route(group, version, plural, namespace, name, subresource, watch)
+    return Route(group, version, plural, namespace, name, subresource)
 
 
 def verb_of(route: Route, method: str, query: Any) -> str:
     """Return the API verb; raises StatusError(405)."""
     if method in ("GET", "HEAD"):
-        if route.watch or query.get("watch", "").lower() in ("1", "true"):
+        if query.get("watch", "").lower() in ("1", "true"):
             return "watch" if not route.subresource else "get"
         return "get" if route.name else "list"
     if method == "DELETE":

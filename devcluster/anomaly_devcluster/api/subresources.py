@@ -15,6 +15,7 @@ from anomaly_devcluster.api.deleting import Deleter, Options, success
 from anomaly_devcluster.api.errors import Cause, StatusError, bad_request, conflict, invalid, not_emulated, not_found
 from anomaly_devcluster.api.jsonpath import first
 from anomaly_devcluster.api.objects import read_object, read_typed
+from anomaly_devcluster.api.reading import named
 from anomaly_devcluster.api.resources import Catalog
 from anomaly_devcluster.api.selectors import matches_selector, selector_text
 from anomaly_devcluster.api.writing import Writer, patched
@@ -50,22 +51,17 @@ class Subresources:
             raise StatusError(
                 405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
             )
-        entry = self._store.get(call.resource.stored_as, call.key)
-        if entry is None:
-            raise not_found(call.resource.group, call.resource.plural, call.name)
-        match call.subresource:
-            case "scale":
-                return self._scale(call, entry)
-            case "log":
-                return await self._log(call, entry)
-            case "eviction":
-                return self._evict(call, entry)
-            case "binding":
-                return self._bind(call, entry)
-            case "token":
-                return self._token(call, entry)
-            case _:
-                return self._finalize(call, entry)
+        entry = named(self._store, call)
+        if call.subresource == "log":
+            return await self._log(call, entry)
+        answers = {
+            "scale": self._scale,
+            "eviction": self._evict,
+            "binding": self._bind,
+            "token": self._token,
+            "finalize": self._finalize,
+        }
+        return answers[call.subresource](call, entry)
 
     def _scale(self, call: Call, entry: Entry) -> Answer:
         shown = scale_of(call, entry)

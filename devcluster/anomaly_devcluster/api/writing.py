@@ -23,6 +23,7 @@ from anomaly_devcluster.api.errors import (
 from anomaly_devcluster.api.merge import json_patch, merge_patch, strategic_merge
 from anomaly_devcluster.api.objects import check_metadata, read_object
 from anomaly_devcluster.api.ownership import Managers
+from anomaly_devcluster.api.reading import named
 from anomaly_devcluster.api.schema import apply_defaults
 from anomaly_devcluster.api.strategies import KEPT_BY_STATUS, begin, complete
 from anomaly_devcluster.api.validation import missing, validate
@@ -58,23 +59,17 @@ class Writer:
     def update(self, call: Call) -> Answer:
         """Answer a PUT."""
         body = read_object(call, call.read())
-        entry = self._present(call)
+        entry = named(self._store, call)
         return Answer(200, wire.one(call.resource, self.change(call, entry, body), call.accept))
 
     def patch(self, call: Call) -> Answer:
         """Answer a PATCH of any of the four kinds."""
         if call.content_type in APPLY_PATCH:
             return self._apply(call)
-        patch, entry = call.read(), self._present(call)
+        patch, entry = call.read(), named(self._store, call)
         base = wire.as_object(call.resource, entry.copy())
         body = read_object(call, patched(call, base, patch))
         return Answer(200, wire.one(call.resource, self.change(call, entry, body), call.accept))
-
-    def _present(self, call: Call) -> Entry:
-        entry = self._store.get(call.resource.stored_as, call.key)
-        if entry is None:
-            raise not_found(call.resource.group, call.resource.plural, call.name)
-        return entry
 
     def _apply(self, call: Call) -> Answer:
         resource = call.resource

@@ -2,7 +2,6 @@
 
 import math
 import time
-from dataclasses import dataclass, field
 
 from anomaly_devcluster import clock
 from anomaly_devcluster.api.quantities import parse_quantity
@@ -16,13 +15,6 @@ _TOLERANCE = 0.1
 _MEMORY_SECONDS = 3600
 
 
-@dataclass
-class _Memory:
-    """What was recommended lately, newest last: time and replicas."""
-
-    recommended: list[tuple[float, int]] = field(default_factory=list)
-
-
 class AutoscalerController(Controller):
     """Reconcile each HorizontalPodAutoscaler every few seconds, as Kubernetes does (there: 15)."""
 
@@ -33,14 +25,14 @@ class AutoscalerController(Controller):
         """Follow autoscalers and pods."""
         self.autoscalers = self.on_objects(AUTOSCALERS)
         self.pods = self.informers(PODS)
-        self._memory: dict[Key, _Memory] = {}
+        self._recommended: dict[Key, list[tuple[float, int]]] = {}  # lately, newest last: when, and how many replicas
         self.usage = Usage(self.client)
 
     async def reconcile(self, key: Key) -> float | None:
         """Scale the target of one autoscaler."""
         body = self.autoscalers.get(*key)
         if body is None:
-            self._memory.pop(key, None)
+            self._recommended.pop(key, None)
             return None
         target = body["spec"]["scaleTargetRef"]
         path = await self._scale_path(key[0], target)
@@ -111,16 +103,16 @@ class AutoscalerController(Controller):
         """Apply the stabilization window, the pace and the bounds; return the size and the ScalingLimited condition."""
         spec, now = body["spec"], time.time()
         behavior = spec.get("behavior") or {}
-        memory = self._memory.setdefault(key, _Memory([(now, current)]))
-        memory.recommended = [(at, n) for at, n in memory.recommended if now - at < _MEMORY_SECONDS] + [(now, wanted)]
+        known = self._recommended.get(key, [(now, current)])
+        known = self._recommended[key] = [(at, n) for at, n in known if now - at < _MEMORY_SECONDS] + [(now, wanted)]
         down = (behavior.get("scaleDown") or {}).get("stabilizationWindowSeconds", 300)
         up = (behavior.get("scaleUp") or {}).get("stabilizationWindowSeconds", 0)
         size = current
         if wanted > current:
-            size = max(current, min(n for at, n in memory.recommended if at == now or now - at < up))
+            size = max(current, min(n for at, n in known if at == now or now - at < up))
             size = min(size, max(2 * current, current + 4))
         elif wanted < current:
-            size = min(current, max(n for at, n in memory.recommended if at == now or now - at < down))
+            size = min(current, max(n for at, n in known if at == now or now - at < down))
         least, most = spec.get("minReplicas", 1), spec["maxReplicas"]
         if size < least:
             message = "the desired replica count is less than the minimum replica count"

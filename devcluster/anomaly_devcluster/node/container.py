@@ -8,16 +8,19 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from anomaly_devcluster import clock
 from anomaly_devcluster.client import Object
 from anomaly_devcluster.node.actions import Place, act
 from anomaly_devcluster.node.environment import ConfigurationError, expand
-from anomaly_devcluster.node.images import ImageTable, UnknownImageError
+from anomaly_devcluster.node.images import UnknownImageError
 from anomaly_devcluster.node.mounts import TERMINATION_LOG, Mounts
-from anomaly_devcluster.node.probes import Kind, Probe, Verdict
+from anomaly_devcluster.node.probes import Kind, observe
 from anomaly_devcluster.node.processes import CONTAINER_MARK, Process
+
+if TYPE_CHECKING:
+    from anomaly_devcluster.node.pod import Pod
 
 _TERMINATION_BYTES = 4096
 _LOG_BYTES = 2048
@@ -34,40 +37,12 @@ class Backoff:
     limit: float = 300
 
 
-class Surroundings(Protocol):
-    """What a container needs of its pod."""
-
-    images: ImageTable
-    backoff: Backoff
-    folder: Path
-
-    @property
-    def body(self) -> Object:
-        """The newest body of the pod."""
-
-    @property
-    def address(self) -> str:
-        """The pod's address."""
-
-    def environment(self, container: Object) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the container's own variables and those of every container; raises ConfigurationError."""
-
-    def mount_table(self, container: Object) -> dict[str, str]:
-        """Return the container's mounts; raises ConfigurationError."""
-
-    def changed(self) -> None:
-        """Publish the pod's status."""
-
-    def event(self, kind: str, reason: str, message: str) -> None:
-        """Record an event about the pod."""
-
-
 @dataclass
 class Container:
     """One container and what it is doing."""
 
     spec: Object
-    pod: Surroundings
+    pod: "Pod"
     policy: str
     """`Always`, `OnFailure` or `Never`."""
     state: Object = field(default_factory=lambda: {"waiting": {"reason": "PodInitializing"}})
@@ -146,10 +121,8 @@ class Container:
         await ended
 
     async def _terminate(self, hook: Object | None) -> None:
-        if hook is not None:
-            problem = await self._act(hook, 3600)
-            if problem:
-                self.pod.event("Warning", "FailedPreStopHook", f"PreStopHook failed: {problem}")
+        if hook is not None and (problem := await self._act(hook, 3600)):
+            self.pod.event("Warning", "FailedPreStopHook", f"PreStopHook failed: {problem}")
         if self.process is not None:
             self.process.send(signal.SIGTERM)
 
@@ -250,16 +223,9 @@ class Container:
 
     def _ended(self, code: int, started: str, message: str, reason: str | None = None) -> None:
         reason = reason or ("Completed" if code == 0 else "Error")
-        terminated = {
-            "exitCode": code,
-            "reason": reason,
-            "startedAt": started,
-            "finishedAt": clock.now(),
-            "containerID": self.identity,
-        }
-        if message:
-            terminated["message"] = message
-        self.state = {"terminated": terminated}
+        times = {"startedAt": started, "finishedAt": clock.now()}
+        ended = {"exitCode": code, "reason": reason, **times, "containerID": self.identity}
+        self.state = {"terminated": ended | ({"message": message} if message else {})}
         self.ready = self.started = False
         self.pod.changed()
 
@@ -290,55 +256,40 @@ class Container:
     async def _watch_health(self) -> None:
         """Probe until cancelled: first startup, then readiness and liveness side by side."""
         begun = asyncio.get_running_loop().time()
-        if startup := self.spec.get("startupProbe"):
+        if "startupProbe" in self.spec:
             self.pod.changed()
-            await self._probe("startup", startup, begun, until_healthy=True)
+            if not await self._follow("startup", begun):
+                return
         self.started = True
-        readiness, liveness = self.spec.get("readinessProbe"), self.spec.get("livenessProbe")
-        self.ready = readiness is None
+        self.ready = "readinessProbe" not in self.spec
         self.pod.changed()
-        async with asyncio.TaskGroup() as tasks:
-            if readiness:
-                tasks.create_task(self._probe("readiness", readiness, begun))
-            if liveness:
-                tasks.create_task(self._probe("liveness", liveness, begun))
+        kinds: list[Kind] = ["readiness", "liveness"]
+        await asyncio.gather(*(self._follow(kind, begun) for kind in kinds if f"{kind}Probe" in self.spec))
 
-    async def _probe(self, kind: Kind, spec: Object, begun: float, *, until_healthy: bool = False) -> None:
-        probe = Probe.from_spec(spec)
-        verdict = Verdict(probe, kind)
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, begun + probe.delay - loop.time()))
-        while True:
-            due = loop.time() + probe.period
-            problem = await self._act(probe.handler, probe.timeout)
+    async def _follow(self, kind: Kind, begun: float) -> bool:
+        """Act on what a probe says, until startup succeeds (True) or the container is to be restarted (False)."""
+        spec = self.spec[f"{kind}Probe"]
+        async for problem, healthy in observe(kind, spec, begun, self._act):
             if problem:
                 self.pod.event("Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {problem}")
-            changed = verdict.observe(not problem)
-            if changed and kind == "readiness":
-                self.ready = bool(verdict.healthy)
+            if kind == "readiness" and self.ready != bool(healthy):
+                self.ready = bool(healthy)
                 self.pod.changed()
-            elif changed and verdict.healthy is False and self.process is not None and not self._stopping.is_set():
+            elif kind == "startup" and healthy:
+                return True
+            elif kind != "readiness" and healthy is False and not self._stopping.is_set():
                 await self._restart_unhealthy(kind, spec)
-                return
-            if until_healthy and verdict.healthy:
-                return
-            await asyncio.sleep(max(0.0, due - loop.time()))
+                return False
+        return False
 
     async def _restart_unhealthy(self, kind: Kind, spec: Object) -> None:
-        process = self.process
-        if process is None:
-            return
         consequence = "will be restarted" if self.policy != "Never" else "will be killed"
         self.pod.event("Normal", "Killing", f"Container {self.name} failed {kind} probe, {consequence}")
         grace = spec.get("terminationGracePeriodSeconds")
         if grace is None:
             grace = self.pod.body["spec"].get("terminationGracePeriodSeconds", 30)
-        process.send(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(grace):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
+        if self.process is not None:
+            await self.process.end(grace)
 
     async def _act(self, handler: Object, seconds: float) -> str | None:
         place = Place(self.spec, self.pod.address, self._env, self._mounts, self._folder(), self._home)

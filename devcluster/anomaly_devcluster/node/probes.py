@@ -1,5 +1,7 @@
-"""How often a container is asked how it is, and what its answers amount to, as a kubelet counts them. Pure."""
+"""How often a container is asked how it is, and what its answers amount to, as a kubelet counts them."""
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -12,7 +14,6 @@ Kind = Literal["startup", "readiness", "liveness"]
 class Probe:
     """A probe's numbers with Kubernetes' defaults."""
 
-    handler: Object
     delay: float
     period: float
     timeout: float
@@ -23,7 +24,6 @@ class Probe:
     def from_spec(cls, spec: Object) -> Self:
         """Read a container's startupProbe, readinessProbe or livenessProbe."""
         return cls(
-            handler=spec,
             delay=spec.get("initialDelaySeconds") or 0,
             period=spec.get("periodSeconds") or 10,
             timeout=spec.get("timeoutSeconds") or 1,
@@ -50,3 +50,18 @@ class Verdict:
             return False
         self.healthy = succeeded
         return True
+
+
+async def observe(
+    kind: Kind, spec: Object, begun: float, act: Callable[[Object, float], Awaitable[str | None]]
+) -> AsyncIterator[tuple[str | None, bool | None]]:
+    """Probe a container that began at `begun` (loop time); yield after each time what was wrong and the verdict."""
+    probe, loop = Probe.from_spec(spec), asyncio.get_running_loop()
+    verdict = Verdict(probe, kind)
+    due = begun + probe.delay
+    while True:
+        await asyncio.sleep(max(0.0, due - loop.time()))
+        due = loop.time() + probe.period
+        problem = await act(spec, probe.timeout)
+        verdict.observe(not problem)
+        yield problem, verdict.healthy

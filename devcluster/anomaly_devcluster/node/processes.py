@@ -94,6 +94,14 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    async def end(self, seconds: float) -> None:
+        """Ask it to end, and kill it if it has not in so many seconds."""
+        self.send(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.wait()
+        self.kill()
+
     def kill(self) -> None:
         """End the whole process group at once."""
         if self.running:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import platform
-import time
 
 import aiohttp
 import psutil
@@ -11,6 +10,7 @@ import psutil
 from anomaly_devcluster import clock
 from anomaly_devcluster.addresses import NODE_PORT
 from anomaly_devcluster.client import CONFLICT, NODES, ApiError, Client, Object
+from anomaly_devcluster.data import data
 
 _HEARTBEAT_SECONDS = 10
 _log = logging.getLogger(__name__)
@@ -64,49 +64,20 @@ class Registration:
                 _log.debug("heartbeat: %s", error)
 
     async def _write_status(self, body: Object) -> None:
-        conditions = [
-            ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-            ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-            ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-            ("Ready", "True", "KubeletReady", "pods run as processes of this machine"),
-        ]
-        amounts = {
-            "cpu": f"{self._capacity['cpu']:.0f}",
-            "memory": f"{self._capacity['memory'] / 1024:.0f}Ki",
-            "ephemeral-storage": f"{self._capacity['ephemeral-storage'] / 1024:.0f}Ki",
-            "pods": f"{self._capacity['pods']:.0f}",
-        }
-        started = clock.render(psutil.Process().create_time())
-        status = {
-            "addresses": [
-                {"type": "InternalIP", "address": self._address},
-                {"type": "Hostname", "address": self._name},
-            ],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": NODE_PORT}},
-            "capacity": amounts,
-            "allocatable": amounts,
-            "conditions": [
-                {
-                    "type": kind,
-                    "status": holds,
-                    "reason": reason,
-                    "message": message,
-                    "lastHeartbeatTime": clock.render(time.time()),
-                    "lastTransitionTime": started,
-                }
-                for kind, holds, reason, message in conditions
-            ],
-            "nodeInfo": {
-                "architecture": labels(self._name)["kubernetes.io/arch"],
-                "operatingSystem": "linux",
-                "osImage": f"{platform.system()} (processes, no containers)",
-                "kernelVersion": platform.release(),
-                "kubeletVersion": "v1.36.0-devcluster",
-                "kubeProxyVersion": "v1.36.0-devcluster",
-                "containerRuntimeVersion": "devcluster://0.1.0",
-                "machineID": "",
-                "systemUUID": "",
-                "bootID": "",
-            },
-        }
+        sizes = {name: f"{amount / 1024:.0f}Ki" for name, amount in self._capacity.items()}
+        status = data(
+            "node/node",
+            address=self._address,
+            architecture=labels(self._name)["kubernetes.io/arch"],
+            cpu=round(self._capacity["cpu"]),
+            disk=sizes["ephemeral-storage"],
+            kernel=platform.release(),
+            memory=sizes["memory"],
+            name=self._name,
+            now=clock.now(),
+            pods=round(self._capacity["pods"]),
+            port=NODE_PORT,
+            started=clock.render(psutil.Process().create_time()),
+            system=platform.system(),
+        )
         await self._client.patch(NODES, body, {"status": status}, "status")
