@@ -9,6 +9,7 @@ import contextlib
 import errno
 import ipaddress
 import socket
+from collections.abc import Callable
 
 NODE_PORT = 10250
 """Where the node answers for logs and usage, as a kubelet does."""
@@ -58,26 +59,36 @@ def hold_slot() -> tuple[int, socket.socket]:
     raise OSError(errno.EADDRINUSE, f"all {SLOTS} cluster slots are taken; end one with `devcluster down --name NAME`")
 
 
-class PodAddresses:
-    """Give each pod an address of its own, and come back to a used one as late as possible."""
+class Addresses:
+    """Find free addresses of a block, and come back to a used one as late as possible."""
 
     def __init__(self, block: ipaddress.IPv4Network) -> None:
-        self._block = block
+        self.block = block
         self._next = 10
+
+    def free(self, taken: Callable[[str], bool]) -> str:
+        """Return the next address that is not taken; raises OSError when all are."""
+        for _ in range(self.block.num_addresses - 20):
+            self._next = 10 + (self._next - 9) % (self.block.num_addresses - 20)
+            address = str(self.block[self._next])
+            if not taken(address):
+                return address
+        raise OSError(errno.EADDRNOTAVAIL, f"no address is left in {self.block}")
+
+
+class PodAddresses(Addresses):
+    """Give each pod an address of its own."""
+
+    def __init__(self, block: ipaddress.IPv4Network) -> None:
+        super().__init__(block)
         self._used: set[str] = set()
 
     def take(self, wanted: str | None = None) -> str:
         """Return a free address; `wanted` is what the pod has already, after a restart of the node."""
-        if wanted and wanted not in self._used and ipaddress.IPv4Address(wanted) in self._block:
-            self._used.add(wanted)
-            return wanted
-        for _ in range(self._block.num_addresses):
-            self._next = 10 + (self._next - 9) % (self._block.num_addresses - 20)
-            address = str(self._block[self._next])
-            if address not in self._used:
-                self._used.add(address)
-                return address
-        raise OSError(errno.EADDRNOTAVAIL, f"no address is left in {self._block}")
+        mine = wanted and wanted not in self._used and ipaddress.IPv4Address(wanted) in self.block
+        address = wanted if wanted and mine else self.free(self._used.__contains__)
+        self._used.add(address)
+        return address
 
     def release(self, address: str) -> None:
         """Give an address back."""

@@ -4,6 +4,7 @@ import ipaddress
 import secrets
 from typing import Any
 
+from anomaly_devcluster.addresses import Addresses
 from anomaly_devcluster.api.call import Call
 from anomaly_devcluster.api.errors import Cause, StatusError, forbidden, invalid, not_found
 from anomaly_devcluster.store import Key, Store
@@ -80,8 +81,7 @@ class ServiceAddresses:
 
     def __init__(self, store: Store, block: ipaddress.IPv4Network) -> None:
         self._store = store
-        self._block = block
-        self._next = 10
+        self._addresses = Addresses(block)
         self._owners: dict[str, Key] = {}
 
     def __call__(self, call: Call, _: str, old: Object | None, new: Object | None) -> None:
@@ -96,21 +96,13 @@ class ServiceAddresses:
         before = (old or {}).get("spec", {}).get("clusterIP")
         address = spec.get("clusterIP") or before
         if not address:
-            address = "None" if call.dry_run else self._free()
+            address = "None" if call.dry_run else self._addresses.free(self._taken)
         elif address not in ("None", before):
             self._check(call, new, address)
         spec["clusterIP"] = address
         spec["clusterIPs"] = [address]
         if address != "None" and not call.dry_run:
             self._owners[address] = (new["metadata"]["namespace"], new["metadata"]["name"])
-
-    def _free(self) -> str:
-        for _ in range(self._block.num_addresses - 20):
-            self._next = 10 + (self._next - 9) % (self._block.num_addresses - 20)
-            address = str(self._block[self._next])
-            if not self._taken(address):
-                return address
-        raise StatusError(500, "InternalError", f"no address is left in {self._block}")
 
     def _taken(self, address: str) -> bool:
         owner = self._owners.get(address)
@@ -121,12 +113,14 @@ class ServiceAddresses:
         if call.verb != "create" and self._store.get("services", call.key):
             return  # validation says that it may not change
         try:
-            inside = ipaddress.IPv4Address(address) in self._block
+            inside = ipaddress.IPv4Address(address) in self._addresses.block
         except ValueError:
             inside = False
         name = new["metadata"].get("name", "")
         if not inside:
-            detail = f"failed to allocate IP {address}: the provided IP is not in the valid range {self._block}"
+            detail = (
+                f"failed to allocate IP {address}: the provided IP is not in the valid range {self._addresses.block}"
+            )
             raise invalid("", "Service", name, [Cause.invalid("spec.clusterIPs", address, detail)])
         if self._taken(address):
             detail = "failed to allocate IP: provided IP is already allocated"

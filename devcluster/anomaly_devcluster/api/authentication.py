@@ -3,7 +3,6 @@
 import secrets
 import time
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 import jwt
@@ -20,15 +19,6 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 _EXTRA = "authentication.kubernetes.io/"
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """What a token's life depends on."""
-
-    kind: str
-    name: str
-    uid: str
-
-
 class Authenticator:
     """Issue and verify credentials."""
 
@@ -39,16 +29,17 @@ class Authenticator:
         self.admin_token = secrets.token_urlsafe(32)
         self._verified: dict[str, dict[str, Any]] = {}
 
-    def issue(self, namespace: str, account: Any, *, seconds: int, audiences: list[str], bound: Bound | None) -> str:
-        """Return a token of a ServiceAccount (its object) for `seconds`."""
+    def issue(self, namespace: str, account: Any, *, seconds: int, audiences: list[str], bound: Any) -> str:
+        """Return a token of a ServiceAccount (its object) for `seconds`; it ends with `bound`, if that is given.
+
+        `bound` is the claim about a pod or a secret: `{"pod": {"name": ..., "uid": ...}}`, or empty.
+        """
         at = int(time.time())
         metadata = account["metadata"]
         claim: dict[str, Any] = {"namespace": namespace}
         claim["serviceaccount"] = {"name": metadata["name"], "uid": metadata["uid"]}
-        if bound:
-            claim[bound.kind.lower()] = {"name": bound.name, "uid": bound.uid}
         payload = {"iss": ISSUER, "aud": audiences, "iat": at, "nbf": at, "exp": at + seconds, "jti": str(uuid.uuid4())}
-        payload |= {"sub": f"system:serviceaccount:{namespace}:{metadata['name']}", "kubernetes.io": claim}
+        payload |= {"sub": f"system:serviceaccount:{namespace}:{metadata['name']}", "kubernetes.io": claim | bound}
         return jwt.encode(payload, self._private, algorithm="ES256")
 
     def user(self, authorization: str, certificate: Any) -> User:

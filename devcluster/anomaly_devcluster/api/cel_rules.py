@@ -1,34 +1,27 @@
 """CEL rules of custom resources (`x-kubernetes-validations`), with the Common Expression Language library."""
 
-import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from anomaly_devcluster.api.errors import Cause
-from anomaly_devcluster.api.expressions import CelError, Expression, Scope
+from anomaly_devcluster.api.expressions import CelError, Expression, Scope, message
 
 Object = dict[str, Any]
-_REASONS = {"FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    expression: Expression
-    text: str
-    message: str
-    message_expression: Expression | None
-    reason: str
-    field: str
-    transition: bool
-    optional_old: bool
+_REASONS: dict[Any, str] = {
+    "FieldValueInvalid": "Invalid value: ",
+    "FieldValueForbidden": "Forbidden: ",
+    "FieldValueRequired": "",
+    "FieldValueDuplicate": "",
+}
+"""The reasons that a rule may give, and how their messages begin."""
 
 
 class Rules:
     """All rules of a schema, compiled once."""
 
     def __init__(self, raw: Object) -> None:
-        self._here = [_compile(rule) for rule in raw.get("x-kubernetes-validations") or ()]
+        self._here: list[Object] = raw.get("x-kubernetes-validations") or []
+        self._transitions = [rule for rule in self._here if _needs_old(rule)]
         self._fields = {name: Rules(child) for name, child in (raw.get("properties") or {}).items()}
         additional, items = raw.get("additionalProperties"), raw.get("items")
         self._values = Rules(additional) if isinstance(additional, dict) else None
@@ -57,8 +50,8 @@ class Rules:
         causes: list[Cause] = []
         if self._here:
             scope = Scope({"self": value, "oldSelf": old})
-            applicable = [r for r in self._here if old is not None or r.optional_old or not r.transition]
-            causes = [cause for rule in applicable if (cause := _broken(rule, scope, value, at))]
+            skipped = self._transitions if old is None else []
+            causes = [c for rule in self._here if rule not in skipped and (c := _broken(rule, scope, value, at))]
         if isinstance(value, dict):
             before = old if isinstance(old, dict) else {}
             for name, item in value.items():
@@ -77,6 +70,10 @@ class Rules:
         return next((o for o in old if all(o.get(k) == item.get(k) for k in self._keys)), None)
 
 
+def _needs_old(rule: Object) -> bool:
+    return "oldSelf" in Expression(rule["rule"]).names and not rule.get("optionalOldSelf")
+
+
 def _declared(raw: Object, at: str) -> Iterator[tuple[str, Object]]:
     for index, rule in enumerate(raw.get("x-kubernetes-validations") or ()):
         yield f"{at}.x-kubernetes-validations[{index}]", rule
@@ -87,32 +84,12 @@ def _declared(raw: Object, at: str) -> Iterator[tuple[str, Object]]:
             yield from _declared(raw[name], f"{at}.{name}")
 
 
-def _compile(rule: Object) -> _Rule:
-    text = rule["rule"]
-    message = rule.get("messageExpression")
-    reason = rule.get("reason", "FieldValueInvalid")
-    return _Rule(
-        expression=Expression(text),
-        text=text,
-        message=rule.get("message") or f"failed rule: {text}",
-        message_expression=Expression(message) if message else None,
-        reason=reason if reason in _REASONS else "FieldValueInvalid",
-        field=rule.get("fieldPath", ""),
-        transition="oldSelf" in Expression(text).names,
-        optional_old=bool(rule.get("optionalOldSelf")),
-    )
-
-
-def _broken(rule: _Rule, scope: Scope, value: Any, at: str) -> Cause | None:
-    where = f"{at}{rule.field}".lstrip(".") or "<nil>"
+def _broken(rule: Object, scope: Scope, value: Any, at: str) -> Cause | None:
+    where, text = f"{at}{rule.get('fieldPath', '')}".lstrip(".") or "<nil>", rule["rule"]
     try:
-        if rule.expression(scope) is True:
+        if Expression(text)(scope) is True:
             return None
     except CelError as error:
-        return Cause.invalid(where, value, f"rule compile error or no such key: {rule.text}: {error}")
-    message = rule.message
-    if rule.message_expression:
-        with contextlib.suppress(CelError):  # as in Kubernetes: the plain message stands in
-            message = str(rule.message_expression(scope)) or message
-    prefix = {"FieldValueInvalid": "Invalid value: ", "FieldValueForbidden": "Forbidden: "}.get(rule.reason, "")
-    return Cause(where, rule.reason, f"{prefix}{message}")
+        return Cause.invalid(where, value, f"rule compile error or no such key: {text}: {error}")
+    reason = rule.get("reason") if rule.get("reason") in _REASONS else "FieldValueInvalid"
+    return Cause(where, str(reason), f"{_REASONS[reason]}{message(rule, scope, f'failed rule: {text}')}")

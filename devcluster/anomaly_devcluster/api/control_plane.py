@@ -49,7 +49,7 @@ class ControlPlane:
         self.faults = Switchboard()
         self.reader = Reader(self.store)
         self.writer = Writer(self.store)
-        policies = Policies(self.store, self.catalog, self.authorizer)
+        policies = Policies(self.store, self.catalog)
         addresses = ServiceAddresses(self.store, services)
         definitions = Definitions(self.store, self.catalog)
         admission = Admission(self.store)

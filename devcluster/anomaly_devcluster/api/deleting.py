@@ -30,9 +30,9 @@ class Options:
     revision: str
 
     @classmethod
-    def of(cls, call: Call) -> "Options":
-        """Read them from the body and the parameters; raises StatusError(400)."""
-        body = read_typed(call.read() if call.body.strip() else {}, "DeleteOptions")
+    def of(cls, call: Call, body: Object | None = None) -> "Options":
+        """Read them from the body, or what stands for it, and the parameters; raises StatusError(400)."""
+        body = read_typed(call.read() if call.body.strip() else {}, "DeleteOptions") if body is None else body
         grace = body.get("gracePeriodSeconds", call.integer("gracePeriodSeconds"))
         if body.get("dryRun"):
             call.query = {**call.query, "dryRun": "All"}
@@ -54,7 +54,6 @@ class Deleter:
     def delete(self, call: Call) -> Answer:
         """Delete one object, or mark it when something must happen first."""
         entry, options = named(self._store, call), Options.of(call)
-        self._check_preconditions(call, entry, options)
         left, gone = self.remove(call, entry, options)
         if gone and "returned-when-deleted" not in call.resource.traits:
             return Answer.of(self._success(call, entry))
@@ -70,6 +69,7 @@ class Deleter:
 
     def remove(self, call: Call, entry: Entry, options: Options) -> tuple[Entry, bool]:
         """Delete or mark one object; return its last state and whether it is gone."""
+        _check_preconditions(call, entry, options)
         for admit in self._admission:
             admit(call, "DELETE", entry.body, None)
         body = entry.copy()
@@ -99,18 +99,19 @@ class Deleter:
             return entry, False
         return self._store.put(resource, entry.key, body, entry), False
 
-    def _check_preconditions(self, call: Call, entry: Entry, options: Options) -> None:
-        uid, revision = entry.body["metadata"]["uid"], str(entry.revision)
-        for name, wanted, there in (("UID", options.uid, uid), ("ResourceVersion", options.revision, revision)):
-            if wanted and wanted != there:
-                why = f"Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {there}"
-                raise conflict(call.resource.group, call.resource.plural, call.name, why)
-
     @staticmethod
     def _success(call: Call, entry: Entry) -> Object:
         details: Object = {"name": entry.key[1]} | ({"group": call.resource.group} if call.resource.group else {})
         details |= {"kind": call.resource.plural, "uid": entry.body["metadata"]["uid"]}
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+def _check_preconditions(call: Call, entry: Entry, options: Options) -> None:
+    uid, revision = entry.body["metadata"]["uid"], str(entry.revision)
+    for name, wanted, there in (("UID", options.uid, uid), ("ResourceVersion", options.revision, revision)):
+        if wanted and wanted != there:
+            why = f"Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {there}"
+            raise conflict(call.resource.group, call.resource.plural, entry.key[1], why)
 
 
 def _grace(call: Call, body: Object, options: Options) -> int:

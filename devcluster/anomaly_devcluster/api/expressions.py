@@ -1,6 +1,8 @@
 """One CEL expression, with the functions that Kubernetes adds to the language."""
 
+import contextlib
 import re
+from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -54,6 +56,15 @@ class Expression:
             return self._program.execute(scope.context)
         except (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
             raise CelError(str(error)) from None
+
+
+def message(rule: Mapping[str, Any], scope: Scope, otherwise: str) -> str:
+    """Return what a rule that failed has to say: its messageExpression, or else its message."""
+    if text := rule.get("messageExpression"):
+        with contextlib.suppress(CelError):  # as in Kubernetes: the plain message stands in
+            if said := str(Expression(text)(scope)).strip():
+                return said
+    return rule.get("message") or otherwise
 
 
 @cache

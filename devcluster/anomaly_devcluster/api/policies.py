@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from anomaly_devcluster.api import wire
-from anomaly_devcluster.api.authorization import Authorizer
 from anomaly_devcluster.api.call import Call
 from anomaly_devcluster.api.errors import Cause, StatusError, qualified
-from anomaly_devcluster.api.expressions import CelError, Expression, Scope
+from anomaly_devcluster.api.expressions import CelError, Expression, Scope, message
 from anomaly_devcluster.api.resources import Catalog
 from anomaly_devcluster.api.selectors import matches_selector
 from anomaly_devcluster.store import Event, Store
@@ -32,10 +31,9 @@ class _Denied:
 class Policies:
     """Evaluate every policy that is bound, before a write is stored."""
 
-    def __init__(self, store: Store, catalog: Catalog, authorizer: Authorizer) -> None:
+    def __init__(self, store: Store, catalog: Catalog) -> None:
         self._store = store
         self._catalog = catalog
-        self._authorizer = authorizer
         self._bound: list[tuple[Object, Object]] | None = None
         store.listeners.append(self._changed)
 
@@ -164,20 +162,17 @@ def _verdict(spec: Object, scope: Scope) -> _Denied | None:
 def _check(validation: Mapping[str, Any], scope: Scope) -> _Denied | None:
     if Expression(validation["expression"])(scope) is True:
         return None
-    message = validation.get("message") or f"failed expression: {validation['expression']}"
-    if text := validation.get("messageExpression"):
-        with contextlib.suppress(CelError):  # as in Kubernetes: the plain message stands in
-            message = str(Expression(text)(scope)).strip() or message
-    return _Denied(message, validation.get("reason") or "Invalid")
+    said = message(validation, scope, f"failed expression: {validation['expression']}")
+    return _Denied(said, validation.get("reason") or "Invalid")
 
 
-def _denial(call: Call, variables: Mapping[str, Any], message: str, reason: str) -> StatusError:
+def _denial(call: Call, variables: Mapping[str, Any], said: str, reason: str) -> StatusError:
     resource = call.resource
     name = variables["request"]["name"]
     details: Object = {"name": name} if name else {}
     details |= ({"group": resource.group} if resource.group else {}) | {"kind": resource.plural}
-    details["causes"] = [{"message": message}]
-    text = f'{qualified(resource.group, resource.plural)} "{name}" is forbidden: {message}'
+    details["causes"] = [{"message": said}]
+    text = f'{qualified(resource.group, resource.plural)} "{name}" is forbidden: {said}'
     return StatusError(_CODES.get(reason, 422), reason, text, details)
 
 

@@ -16,7 +16,7 @@ from anomaly_devcluster.api.call import Answer
 from anomaly_devcluster.api.control_plane import ControlPlane, Stream
 from anomaly_devcluster.api.errors import StatusError
 from anomaly_devcluster.api.faults import Drop
-from anomaly_devcluster.certificates import Authority, Pair
+from anomaly_devcluster.certificates import Authority
 
 DEFAULT_SERVICES = ipaddress.IPv4Network("127.128.0.0/16")
 HOSTS = ["localhost", "127.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
@@ -67,10 +67,6 @@ class ApiServer:
     def ca_pem(self) -> str:
         """The authority that signed the server's certificate."""
         return self.authority.pair.certificate
-
-    def client_certificate(self, user: str, groups: tuple[str, ...] = ()) -> Pair:
-        """Issue a client certificate that the server knows as `user`."""
-        return self.authority.client(user, groups)
 
     def admin_kubeconfig(self) -> str:
         """Return a kubeconfig of a member of system:masters, as YAML."""

@@ -9,7 +9,7 @@ import aiohttp
 
 from anomaly_devcluster import clock
 from anomaly_devcluster.api import wire
-from anomaly_devcluster.api.authentication import ISSUER, Authenticator, Bound
+from anomaly_devcluster.api.authentication import ISSUER, Authenticator
 from anomaly_devcluster.api.call import Answer, Call
 from anomaly_devcluster.api.deleting import Deleter, Options, success
 from anomaly_devcluster.api.errors import Cause, StatusError, bad_request, conflict, invalid, not_emulated, not_found
@@ -145,11 +145,7 @@ class Subresources:
                 changed["status"].setdefault("disruptedPods", {})[call.name] = clock.now()
                 self._store.put(BUDGETS, budget.key, changed, budget)
         body = read_typed(call.read() if call.body.strip() else {}, "Eviction")
-        options = body.get("deleteOptions") or {}
-        uid = (options.get("preconditions") or {}).get("uid", "")
-        if uid and uid != entry.body["metadata"]["uid"]:
-            raise conflict("", "pods", call.name, "Precondition failed: UID")
-        self._deleter.remove(call, entry, Options(options.get("gracePeriodSeconds"), "", "", ""))
+        self._deleter.remove(call, entry, Options.of(call, body.get("deleteOptions") or {}))
         return Answer(201, success())
 
     def _bind(self, call: Call, entry: Entry) -> Answer:
@@ -170,7 +166,7 @@ class Subresources:
         body = read_typed(call.read() if call.body.strip() else {}, "TokenRequest")
         spec = body.get("spec") or {}
         seconds = spec.get("expirationSeconds") or 3600
-        bound = None
+        bound: Object = {}
         if reference := spec.get("boundObjectRef"):
             if reference.get("kind") not in ("Pod", "Secret"):
                 raise not_emulated(f"tokens bound to a {reference.get('kind')}")
@@ -184,7 +180,7 @@ class Subresources:
             uid = owner.body["metadata"]["uid"]
             if reference.get("uid") and reference["uid"] != uid:
                 raise conflict("", plural, reference["name"], "the UID in the bound object reference does not match")
-            bound = Bound(reference["kind"], reference["name"], uid)
+            bound = {reference["kind"].lower(): {"name": reference["name"], "uid": uid}}
         audiences = spec.get("audiences") or [ISSUER]
         token = self._authenticator.issue(call.namespace, entry.body, seconds=seconds, audiences=audiences, bound=bound)
         status = {"token": token, "expirationTimestamp": clock.now(seconds)}

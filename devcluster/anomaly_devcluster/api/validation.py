@@ -6,6 +6,7 @@ from typing import Any
 from anomaly_devcluster.api import custom
 from anomaly_devcluster.api.call import Call
 from anomaly_devcluster.api.errors import Cause
+from anomaly_devcluster.api.jsonpath import first
 from anomaly_devcluster.api.pods import check_pod_spec
 from anomaly_devcluster.api.policies import POLICIES, check_policy
 from anomaly_devcluster.api.resources import Resource
@@ -16,6 +17,7 @@ Object = dict[str, Any]
 Check = Callable[[Object, Object | None], list[Cause]]
 
 IMMUTABLE = "field is immutable"
+_NO_NAME = Cause.required("metadata.name", "name or generateName is required")
 
 
 def validate(call: Call, body: Object, old: Object | None) -> list[Cause]:
@@ -32,10 +34,8 @@ def missing(resource: Resource, body: Object) -> list[Cause]:
     if resource.custom or resource.plural == "events":
         return []
     given = {name: value for name, value in body.items() if name not in ("metadata", "status")}
-    causes = (
-        [] if body["metadata"].get("name") else [Cause.required("metadata.name", "name or generateName is required")]
-    )
-    return causes + list(_missing(given, resource.schema, ""))
+    causes = list(_missing(given, resource.schema, ""))
+    return causes if body["metadata"].get("name") else [_NO_NAME, *causes]
 
 
 def _missing(value: Any, schema: Schema, at: str) -> Iterator[Cause]:
@@ -52,15 +52,20 @@ def _missing(value: Any, schema: Schema, at: str) -> Iterator[Cause]:
             yield from _missing(item, schema.items, f"{at.removesuffix('.')}[{index}].")
 
 
-def _immutable(body: Object, old: Object | None, *path: str) -> list[Cause]:
-    new_value: Any = body
-    old_value: Any = old
-    for part in path:
-        new_value = (new_value or {}).get(part)
-        old_value = (old_value or {}).get(part)
-    if old is None or new_value == old_value:
-        return []
-    return [Cause.invalid(".".join(path), new_value, IMMUTABLE)]
+def _immutable(body: Object, old: Object | None, path: str) -> list[Cause]:
+    value = first(body, f".{path}")
+    return [] if old is None or value == first(old, f".{path}") else [Cause.invalid(path, value, IMMUTABLE)]
+
+
+def _at_least(body: Object, least: int, *paths: str) -> list[Cause]:
+    found = {path: first(body, f".{path}") for path in paths}
+    detail = "must be greater than 0" if least == 1 else "must be greater than or equal to 0"
+    return [Cause.invalid(path, n, detail) for path, n in found.items() if n is not None and n < least]
+
+
+def _one_of(body: Object, path: str, *choices: str | None) -> list[Cause]:
+    value = first(body, f".{path}")
+    return [] if value in choices else [Cause.unsupported(path, value, [c for c in choices if c])]
 
 
 def _pod(body: Object, old: Object | None) -> list[Cause]:
@@ -87,7 +92,7 @@ def _frozen_part(spec: Object) -> Object:
 def _workload(body: Object, old: Object | None) -> list[Cause]:
     spec = body["spec"]
     template = spec.get("template") or {}
-    causes = _immutable(body, old, "spec", "selector")
+    causes = _immutable(body, old, "spec.selector")
     selector = spec.get("selector") or {}
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
         causes.append(Cause.invalid("spec.selector", selector, "empty selector is invalid for deployment"))
@@ -96,39 +101,25 @@ def _workload(body: Object, old: Object | None) -> list[Cause]:
         causes.append(
             Cause.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
         )
-    if spec.get("replicas", 0) < 0:
-        causes.append(Cause.invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0"))
-    policy = (template.get("spec") or {}).get("restartPolicy")
-    if policy not in (None, "Always"):
-        causes.append(Cause.unsupported("spec.template.spec.restartPolicy", policy, ["Always"]))
+    causes += _at_least(body, 0, "spec.replicas") + _one_of(body, "spec.template.spec.restartPolicy", None, "Always")
     return causes + check_pod_spec(template.get("spec") or {}, "spec.template.spec")
 
 
 def _job(body: Object, old: Object | None) -> list[Cause]:
-    spec = body["spec"]
-    pod = (spec.get("template") or {}).get("spec") or {}
+    pod = first(body, ".spec.template.spec") or {}
     if old is not None:
-        causes = _immutable(body, old, "spec", "template") + _immutable(body, old, "spec", "selector")
-        return causes + _immutable(body, old, "spec", "completions")
-    causes = check_pod_spec(pod, "spec.template.spec")
-    if pod.get("restartPolicy") not in ("Never", "OnFailure"):
-        shown = pod.get("restartPolicy")
-        causes.append(Cause.unsupported("spec.template.spec.restartPolicy", shown, ["OnFailure", "Never"]))
-    for name in ("backoffLimit", "parallelism", "completions", "ttlSecondsAfterFinished"):
-        if spec.get(name, 0) < 0:
-            causes.append(Cause.invalid(f"spec.{name}", spec[name], "must be greater than or equal to 0"))
-    return causes
+        kept = ("spec.template", "spec.selector", "spec.completions")
+        return [cause for path in kept for cause in _immutable(body, old, path)]
+    counts = ("spec.backoffLimit", "spec.parallelism", "spec.completions", "spec.ttlSecondsAfterFinished")
+    causes = check_pod_spec(pod, "spec.template.spec") + _at_least(body, 0, *counts)
+    return causes + _one_of(body, "spec.template.spec.restartPolicy", "OnFailure", "Never")
 
 
 def _service(body: Object, old: Object | None) -> list[Cause]:
     spec = body.get("spec") or {}
-    causes: list[Cause] = []
-    kind = spec.get("type", "ClusterIP")
-    if kind not in ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName"):
-        choices = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]
-        causes.append(Cause.unsupported("spec.type", kind, choices))
+    causes = _one_of(body, "spec.type", "ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
     ports = spec.get("ports") or []
-    if not ports and kind != "ExternalName" and spec.get("clusterIP") != "None":
+    if not ports and spec.get("type") != "ExternalName" and spec.get("clusterIP") != "None":
         causes.append(Cause.required("spec.ports"))
     names: set[str] = set()
     for index, port in enumerate(ports):
@@ -150,11 +141,7 @@ def _service(body: Object, old: Object | None) -> list[Cause]:
 
 def _autoscaler(body: Object, _: Object | None) -> list[Cause]:
     spec = body["spec"]
-    causes: list[Cause] = []
-    if spec["maxReplicas"] < 1:
-        causes.append(Cause.invalid("spec.maxReplicas", spec["maxReplicas"], "must be greater than 0"))
-    if spec.get("minReplicas", 1) < 1:
-        causes.append(Cause.invalid("spec.minReplicas", spec["minReplicas"], "must be greater than or equal to 1"))
+    causes = _at_least(body, 1, "spec.maxReplicas", "spec.minReplicas")
     if spec["maxReplicas"] < spec.get("minReplicas", 1):
         detail = "must be greater than or equal to `minReplicas`"
         causes.append(Cause.invalid("spec.maxReplicas", spec["maxReplicas"], detail))
@@ -213,14 +200,9 @@ def _revision(body: Object, old: Object | None) -> list[Cause]:
 def _claim(body: Object, old: Object | None) -> list[Cause]:
     if old is not None:
         return []
-    causes = (
-        []
-        if body["spec"].get("accessModes")
-        else [Cause.required("spec.accessModes", "at least 1 access mode is required")]
-    )
-    if not (body["spec"].get("resources") or {}).get("requests", {}).get("storage"):
-        causes.append(Cause.required("spec.resources[storage]"))
-    return causes
+    storage = first(body, ".spec.resources.requests.storage")
+    wanted = {"spec.accessModes": body["spec"].get("accessModes"), "spec.resources[storage]": storage}
+    return [Cause.required(field) for field, value in wanted.items() if not value]
 
 
 CHECKS: dict[str, Check] = {

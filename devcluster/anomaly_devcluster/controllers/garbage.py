@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import aiohttp
 
@@ -16,13 +16,9 @@ _IGNORED = {"events"}
 _log = logging.getLogger(__name__)
 
 
-@dataclass
-class _Item:
-    """What the collector knows of one object."""
-
+class _Item(NamedTuple):
     resource: Resource
     body: Object
-    dependents: set[str] = field(default_factory=set)
 
 
 class GarbageCollector(Controller):

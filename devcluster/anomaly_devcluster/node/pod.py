@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,7 +132,7 @@ class Pod:
                 if container.process is not None:
                     container.process.kill()
             self._node.addresses.release(self.address)
-        await asyncio.to_thread(volumes.remove, self.folder)
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def _end(self, life: "asyncio.Task[None]") -> None:
         everything = [*self.init, *self.containers]

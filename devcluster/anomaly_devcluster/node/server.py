@@ -34,7 +34,6 @@ def application(node: "Node") -> web.Application:
     handlers = NodeServer(node)
     app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", handlers.logs)
     app.router.add_get("/stats/summary", handlers.summary)
-    app.router.add_get("/healthz", handlers.health)
     return app
 
 
@@ -69,10 +68,6 @@ class NodeServer:
 
     def __init__(self, node: "Node") -> None:
         self._node = node
-
-    async def health(self, _: web.Request) -> web.Response:
-        """Say that the node is alive."""
-        return web.Response(text="ok")
 
     async def logs(self, request: web.Request) -> web.StreamResponse:
         """Stream a container's output, with the query of the pods/log subresource."""

@@ -159,8 +159,3 @@ class Volumes:
         renew_at = time.time() + min(0.8 * lifetime, 24 * 3600)
         self._tokens[place] = status["token"].encode(), renew_at
         return self._tokens[place][0]
-
-
-def remove(folder: Path) -> None:
-    """Remove a pod's folder with everything in it."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -50,11 +50,11 @@ def admin(server):
 async def test_a_client_certificate_says_who_asks(server):
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-    async with Session(server, pair=server.client_certificate("ada", ("system:masters",))) as ada:
+    async with Session(server, pair=server.authority.client("ada", ("system:masters",))) as ada:
         _, answer = await ada.ask("POST", path, json=review)
         assert answer["status"]["userInfo"] == {"username": "ada", "groups": ["system:masters", "system:authenticated"]}
         assert (await ada.ask("GET", MAPS))[0] == 200
-    async with Session(server, pair=server.client_certificate("bob")) as bob:
+    async with Session(server, pair=server.authority.client("bob")) as bob:
         assert (await bob.ask("GET", MAPS))[0] == 403
 
 
@@ -65,7 +65,7 @@ async def test_without_credentials_only_health_and_version_answer(server):
 
 
 async def test_the_switchboard_is_for_masters_only(server):
-    async with Session(server, pair=server.client_certificate("bob")) as bob:
+    async with Session(server, pair=server.authority.client("bob")) as bob:
         assert (await bob.ask("POST", "/devcluster/faults", json={"action": "reset"}))[0] == 403
 
 
