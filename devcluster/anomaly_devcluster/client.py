@@ -174,8 +174,9 @@ class Client:
         return await self.request("GET", resource.path(namespace), params=params)
 
     async def create(self, resource: Resource, body: Object) -> Object:
-        """Create an object in the namespace that it names."""
-        return await self.request("POST", resource.path(body["metadata"].get("namespace")), body)
+        """Create an object, given without its kind, in the namespace that it names."""
+        whole = {"apiVersion": resource.version, "kind": resource.kind, **body}
+        return await self.request("POST", resource.path(body["metadata"].get("namespace")), whole)
 
     async def update(self, resource: Resource, body: Object, subresource: str | None = None) -> Object:
         """Replace an object; 409 if it changed since it was read."""

@@ -57,8 +57,6 @@ class EventRecorder:
         self._written[key] = await self._client.create(
             EVENTS,
             {
-                "apiVersion": "v1",
-                "kind": "Event",
                 "metadata": {"name": f"{metadata['name']}.{secrets.token_hex(8)}", "namespace": namespace},
                 "involvedObject": {"apiVersion": about["apiVersion"], "kind": about["kind"], **reference},
                 "type": kind,

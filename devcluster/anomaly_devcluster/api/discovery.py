@@ -9,17 +9,7 @@ from anomaly_devcluster.api.resources import VERBS, Catalog, Resource
 
 Object = dict[str, Any]
 
-VERSION = {
-    "major": "1",
-    "minor": "36",
-    "gitVersion": "v1.36.0+devcluster",
-    "gitCommit": "",
-    "gitTreeState": "clean",
-    "buildDate": "2026-01-01T00:00:00Z",
-    "goVersion": "none",
-    "compiler": "none",
-    "platform": "linux/amd64",
-}
+VERSION: Object = kinds()["version"]
 
 
 def core_versions(address: str) -> Object:

@@ -17,19 +17,8 @@ Leaves = dict[Path, Any]
 
 _HELD = object()
 """Stands as the value of what has an owner beside the owners of its parts: elements and entries of maps."""
-_STRIPPED = {
-    ("f:metadata", f"f:{name}")
-    for name in [
-        "name",
-        "namespace",
-        "creationTimestamp",
-        "selfLink",
-        "uid",
-        "generation",
-        "managedFields",
-        "resourceVersion",
-    ]
-}
+_UNOWNED = "name namespace creationTimestamp selfLink uid generation managedFields resourceVersion"
+_STRIPPED = {("f:metadata", f"f:{name}") for name in _UNOWNED.split()}
 
 
 def leaves(body: Object, schema: Schema) -> Leaves:

@@ -11,17 +11,7 @@ from anomaly_devcluster.api.schema import MISSING, Schema
 
 Object = dict[str, Any]
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-_SCALARS: dict[str, Object] = {
-    "string": {"type": "string"},
-    "integer": {"type": "integer", "format": "int32"},
-    "number": {"type": "number"},
-    "boolean": {"type": "boolean"},
-    "time": {"type": "string", "format": "date-time"},
-    "bytes": {"type": "string", "format": "byte"},
-    "quantity": {"type": "string", "description": "A quantity such as 250m or 1Gi."},
-    "intOrString": {"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]},
-    "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-}
+_SCALARS: dict[str, Object] = builtin.kinds()["scalars"]
 _PATCHES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
 _PROTOBUF_V2 = "application/com.github.proto-openapi.spec.v2"
 _STRATEGIC = "application/strategic-merge-patch+json"

@@ -9,20 +9,13 @@ from typing import Any
 import orjson
 
 from anomaly_devcluster.api import tables
+from anomaly_devcluster.api.builtin import kinds
 from anomaly_devcluster.api.resources import Resource
 from anomaly_devcluster.store import Entry, Event
 
 Object = dict[str, Any]
 
-_EVENT_FIELDS = {
-    "involvedObject": "regarding",
-    "message": "note",
-    "reportingComponent": "reportingController",
-    "source": "deprecatedSource",
-    "firstTimestamp": "deprecatedFirstTimestamp",
-    "lastTimestamp": "deprecatedLastTimestamp",
-    "count": "deprecatedCount",
-}
+_EVENT_FIELDS: dict[str, str] = kinds()["eventFields"]
 _TO_CORE = {new: old for old, new in _EVENT_FIELDS.items()}
 
 

@@ -181,7 +181,7 @@ def pod_of(owner: Object) -> Object:
     metadata = {key: value for key, value in template.get("metadata", {}).items() if key != "creationTimestamp"}
     metadata |= {"generateName": f"{own['name']}-", "namespace": own["namespace"]}
     metadata["ownerReferences"] = [owner_reference(owner)]
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+    return {"metadata": metadata, "spec": template["spec"]}
 
 
 def owner_reference(owner: Object) -> Object:

@@ -91,8 +91,6 @@ class DeploymentController(Controller):
         created = await self.client.create(
             REPLICA_SETS,
             {
-                "apiVersion": "apps/v1",
-                "kind": "ReplicaSet",
                 "metadata": {
                     "name": f"{body['metadata']['name']}-{suffix}",
                     "namespace": body["metadata"]["namespace"],

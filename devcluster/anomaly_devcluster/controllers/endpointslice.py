@@ -61,8 +61,7 @@ class EndpointSliceController(Controller):
                 "labels": (service["metadata"].get("labels") or {}) | labels,
                 "ownerReferences": [owner_reference(service)],
             }
-            body = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, **wanted}
-            self.slices.record(await self.client.create(ENDPOINT_SLICES, body))
+            self.slices.record(await self.client.create(ENDPOINT_SLICES, {"metadata": metadata, **wanted}))
         elif any((known.get(name) or []) != value for name, value in wanted.items()):
             self.slices.record(await self.client.update(ENDPOINT_SLICES, {**known, **wanted}))
 

@@ -36,19 +36,15 @@ class ServiceAccountController(Controller):
         namespace = self.namespaces.get(*key)
         if namespace is None or being_deleted(namespace):
             return None
-        name = key[1]
+        name, authority = key[1], {"ca.crt": self.client.access.authority}
         if self.accounts.get(name, "default") is None:
-            metadata = {"name": "default", "namespace": name}
-            body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
-            await self._create(SERVICE_ACCOUNTS, self.accounts, body)
-        authority = {"ca.crt": self.client.access.authority}
+            metadata: Object = {"name": "default", "namespace": name}
+            await self._create(SERVICE_ACCOUNTS, self.accounts, {"metadata": metadata})
         known = self.maps.get(name, ROOT_CA)
         if known is None:
-            metadata = {"name": ROOT_CA, "namespace": name}
             annotations = {"kubernetes.io/description": _DESCRIPTION}
-            metadata_full: Object = {**metadata, "annotations": annotations}
-            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata_full, "data": authority}
-            await self._create(CONFIG_MAPS, self.maps, body)
+            metadata = {"name": ROOT_CA, "namespace": name, "annotations": annotations}
+            await self._create(CONFIG_MAPS, self.maps, {"metadata": metadata, "data": authority})
         elif known.get("data") != authority:
             self.maps.record(await self.client.update(CONFIG_MAPS, {**known, "data": authority}))
         return None

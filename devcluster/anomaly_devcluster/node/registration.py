@@ -33,12 +33,7 @@ class Registration:
 
     async def register(self) -> None:
         """Create the Node, or take it over; tried until it succeeds."""
-        body = {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": self._name, "labels": labels(self._name)},
-            "spec": {},
-        }
+        body: Object = {"metadata": {"name": self._name, "labels": labels(self._name)}, "spec": {}}
         while True:
             try:
                 try:
