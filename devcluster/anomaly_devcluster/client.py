@@ -79,6 +79,10 @@ class ApiError(Exception):
         self.message = message
 
 
+FAILURES = (ApiError, aiohttp.ClientError, OSError)
+"""What any request may raise: a refusal, or no answer at all."""
+
+
 @dataclass(frozen=True)
 class Access:
     """Where an API server is and as whom to talk to it, as a kubeconfig's current context says."""

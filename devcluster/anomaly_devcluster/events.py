@@ -4,10 +4,8 @@ import asyncio
 import logging
 import secrets
 
-import aiohttp
-
 from anomaly_devcluster import clock
-from anomaly_devcluster.client import EVENTS, ApiError, Client, Object
+from anomaly_devcluster.client import EVENTS, FAILURES, Client, Object
 
 _PENDING = 1000
 _log = logging.getLogger(__name__)
@@ -42,7 +40,7 @@ class EventRecorder:
             about, kind, reason, message = await self._queue.get()
             try:
                 await self._write(about, kind, reason, message)
-            except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 _log.debug("event %s: %s", reason, error)
 
     async def _write(self, about: Object, kind: str, reason: str, message: str) -> None:

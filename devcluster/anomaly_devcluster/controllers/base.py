@@ -6,11 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import Any, ClassVar
 
-import aiohttp
-
 from anomaly_devcluster import clock
 from anomaly_devcluster.api.selectors import matches_selector
-from anomaly_devcluster.client import CONFLICT, NOT_FOUND, ApiError, Client, Object, Resource
+from anomaly_devcluster.client import CONFLICT, FAILURES, NOT_FOUND, ApiError, Client, Object, Resource
 from anomaly_devcluster.events import EventRecorder
 from anomaly_devcluster.informer import Informer, Informers, Key, controller_of, key_of
 
@@ -107,7 +105,7 @@ class Controller(ABC):
     async def _attempt(self, key: Key) -> float | None:
         try:
             again = await self.reconcile(key)
-        except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             expected = isinstance(error, ApiError) and error.code in (CONFLICT, NOT_FOUND)
             _log.log(logging.DEBUG if expected else logging.WARNING, "%s %s: %r", type(self).__name__, key, error)

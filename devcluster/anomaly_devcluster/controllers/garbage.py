@@ -4,9 +4,7 @@ import asyncio
 import logging
 from typing import NamedTuple
 
-import aiohttp
-
-from anomaly_devcluster.client import DEFINITIONS, GONE, NOT_FOUND, ApiError, Object, Resource
+from anomaly_devcluster.client import DEFINITIONS, FAILURES, GONE, NOT_FOUND, ApiError, Object, Resource
 from anomaly_devcluster.controllers.base import Controller, being_deleted
 from anomaly_devcluster.controllers.discovery import deletable
 from anomaly_devcluster.informer import Informer, Key
@@ -47,7 +45,7 @@ class GarbageCollector(Controller):
             self._discover.clear()
             try:
                 found = await deletable(self.client)
-            except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 _log.debug("discovery: %s", error)
                 found = []
             new = [r for r in found if r not in self._informers and r.plural not in _IGNORED]

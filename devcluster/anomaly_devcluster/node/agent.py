@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import aiohttp
 import psutil
 
 from anomaly_devcluster.addresses import PodAddresses, node_address, pod_block, service_address
 from anomaly_devcluster.client import (
     CONFIG_MAPS,
     CONFLICT,
+    FAILURES,
     NODES,
     NOT_FOUND,
     PODS,
@@ -173,7 +173,7 @@ class Node:
             else:
                 try:
                     await self.client.request("POST", PODS.path_of(body, "binding"), binding)
-                except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                except FAILURES as error:
                     if isinstance(error, ApiError) and error.code in (NOT_FOUND, CONFLICT):
                         break
                     _log.warning("binding of pod %s: %s", key_of(body), error)
@@ -220,7 +220,7 @@ class Node:
         }
         try:
             await self.client.patch(VOLUME_CLAIMS, claim, {"status": status}, "status")
-        except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             _log.warning("claim %s: %s", key_of(claim), error)
 
     def pod_by_name(self, key: Key) -> Pod | None:

@@ -7,10 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aiohttp
-
 from anomaly_devcluster import clock
-from anomaly_devcluster.client import CONFLICT, NOT_FOUND, PODS, ApiError, Object
+from anomaly_devcluster.client import CONFLICT, FAILURES, NOT_FOUND, PODS, ApiError, Object
 from anomaly_devcluster.node import environment, status, volumes
 from anomaly_devcluster.node.container import Container
 from anomaly_devcluster.node.environment import ConfigurationError
@@ -168,7 +166,7 @@ class Pod:
         while True:
             try:
                 await self._volumes.refresh(self.body)
-            except (ConfigurationError, ApiError, aiohttp.ClientError, OSError) as error:
+            except (ConfigurationError, *FAILURES) as error:
                 if not tried:
                     self.event("Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
                 tried = True
@@ -185,7 +183,7 @@ class Pod:
             self._volumes_changed.clear()
             try:
                 seconds = await self._volumes.refresh(self.body)
-            except (ConfigurationError, ApiError, aiohttp.ClientError, OSError) as error:
+            except (ConfigurationError, *FAILURES) as error:
                 _log.debug("volumes of %s: %s", self.body["metadata"]["name"], error)
                 seconds = 1.0
 
@@ -228,7 +226,7 @@ class Pod:
                     return
                 if error.code != CONFLICT:
                     _log.warning("status of pod %s: %s", self.body["metadata"]["name"], error)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 _log.debug("status of pod %s: %r", self.body["metadata"]["name"], error)
             else:
                 return
@@ -239,7 +237,7 @@ class Pod:
         while not self.gone:
             try:
                 await self._node.client.delete(PODS, self.body, grace=0)
-            except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 _log.debug("deletion of pod %s: %r", self.body["metadata"]["name"], error)
                 await asyncio.sleep(_API_RETRY_SECONDS)
             else:

@@ -4,12 +4,11 @@ import asyncio
 import logging
 import platform
 
-import aiohttp
 import psutil
 
 from anomaly_devcluster import clock
 from anomaly_devcluster.addresses import NODE_PORT
-from anomaly_devcluster.client import CONFLICT, NODES, ApiError, Client, Object
+from anomaly_devcluster.client import CONFLICT, FAILURES, NODES, ApiError, Client, Object
 from anomaly_devcluster.data import data
 
 _HEARTBEAT_SECONDS = 10
@@ -43,7 +42,7 @@ class Registration:
                         raise
                     body = await self._client.get(NODES, None, self._name)
                 await self._write_status(body)
-            except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 _log.warning("registration of the node: %s", error)
                 await asyncio.sleep(0.2)
             else:
@@ -55,7 +54,7 @@ class Registration:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
             try:
                 await self._write_status({"metadata": {"name": self._name}})
-            except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 _log.debug("heartbeat: %s", error)
 
     async def _write_status(self, body: Object) -> None:
