@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from tests.e2e.devcluster.conftest import deployment, eventually, script_pod, web_template
 
@@ -37,9 +39,11 @@ def test_a_rollout_can_be_undone(world):
 
 
 def test_a_new_template_that_never_gets_ready_leaves_the_old_pods_and_says_so(world):
-    world.apply(deployment("web", 2, LABELS, progressDeadlineSeconds=2))
+    world.apply(deployment("web", 2, LABELS))
     world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
-    world.kubectl("set", "image", "deployment/web", "web=nowhere")
+    template = {"spec": {"containers": [{"name": "web", "image": "nowhere"}]}}
+    change = {"spec": {"progressDeadlineSeconds": 2, "template": template}}
+    world.kubectl("patch", "deployment/web", "-p", json.dumps(change))
     said = world.kubectl("rollout", "status", "deployment/web", "--timeout=30s", check=False)
     assert "exceeded its progress deadline" in said
     status = world.get("deployment", "web")["status"]
