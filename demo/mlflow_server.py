@@ -8,12 +8,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-START_SECONDS = 90.0
+START_SECONDS = 240.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.1
 
@@ -42,11 +42,17 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def launch(
-    folder: Path, *, host: str = "127.0.0.1", port: int | None = None, env: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> MlflowServer:
     """Start the server on what lies in `folder` (made if need be) and return at once; see `wait_until_healthy`.
 
-    One worker and no job runner: two processes and half a gigabyte instead of fifteen and three.
+    `options` are further ones of `mlflow server`. One worker and no job runner: two processes and half a gigabyte
+    instead of fifteen and three.
     """
     port = port or free_port(host)
     artifacts = folder / "artifacts"
@@ -60,6 +66,7 @@ def launch(
                 *("--allowed-hosts", f"{host}:{port},localhost:{port},127.0.0.1:{port}"),
                 *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
                 *("--artifacts-destination", str(artifacts)),
+                *options,
             ],
             env=inherited
             | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -100,10 +107,15 @@ def stop(server: MlflowServer) -> None:
 
 @contextmanager
 def mlflow_server(
-    folder: Path, *, host: str = "127.0.0.1", port: int | None = None, env: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[MlflowServer]:
     """Run a server while the body runs; it is healthy when the body begins and gone when it ends, however it ends."""
-    server = launch(folder, host=host, port=port, env=env)
+    server = launch(folder, host=host, port=port, env=env, options=options)
     try:
         wait_until_healthy(server)
         yield server
