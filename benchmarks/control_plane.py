@@ -22,7 +22,7 @@ from typing import Any
 RIG = Path(__file__).parent / "rig"
 sys.path.insert(0, str(RIG))
 
-import fleet  # noqa: E402
+import fleet  # noqa: E402 - the path comes first
 from api_process import api_server  # noqa: E402
 from http_api import Api, api  # noqa: E402
 from operator_process import OperatorProcess, admin_key  # noqa: E402

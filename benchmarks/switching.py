@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 RIG = Path(__file__).parent / "rig"
 sys.path[:0] = [str(RIG), str(ROOT / "demo")]
 
-from http_api import MERGE, Api, api  # noqa: E402
+from http_api import MERGE, Api, api  # noqa: E402 - the path comes first
 from operator_process import BIN, OperatorProcess  # noqa: E402
 
 from anomaly_detector.report import ERROR_RATE  # noqa: E402

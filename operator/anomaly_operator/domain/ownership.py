@@ -25,7 +25,7 @@ def holds(owned: Iterable[str], manifest: Mapping[str, Any]) -> bool:
 def _covers(owned: Json, value: Any) -> bool:
     if not owned:
         return True  # a scalar, or a list or map that is held as one
-    if isinstance(value, dict) or isinstance(value, Mapping):  # noqa: SIM101 - in this order it is ten times as quick
+    if isinstance(value, dict) or isinstance(value, Mapping):  # noqa: SIM101 - a dict is told at once, a Mapping slowly
         return all(_is_held(owned.get(f"f:{name}"), item) for name, item in value.items())
     if isinstance(value, list | tuple):
         items = {_key(text): below for text, below in owned.items() if text != "."}
