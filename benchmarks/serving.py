@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from rig import environments, model, pods, servers
-from rig.load import GENERATOR, Load, LoadError, closed_loop
+from rig.load import GENERATOR, Load, LoadError, Request, closed_loop
 from rig.servers import Target
 
 SECONDS = max(1, int(os.environ.get("BENCH_SECONDS", "2")))
@@ -49,26 +49,41 @@ def measurements() -> list[dict[str, Any]]:
             speaking = [own, *(peer for peer in peers if peer.path.startswith(own.path[:4]))]
             for rows in ROWS:
                 for clients in CLIENTS:
-                    loads = take_turns(speaking, saved.rows[:rows], clients)
-                    found.append(compared(f"{rows} rows, {clients} clients, {protocol}", loads))
+                    loads, failed = take_turns(speaking, saved.rows[:rows], clients)
+                    one = compared(f"{rows} rows, {clients} clients, {protocol}", loads)
+                    found.append(one | ({"missingPeers": missing | failed} if missing | failed else {}))
         found.append(ceiling(running.enter_context(servers.idle(place)), saved, found))
-    return [one | ({"missingPeers": missing} if missing else {}) for one in found]
+    return found
 
 
-def take_turns(targets: list[Target], rows: Any, clients: int) -> dict[str, list[Load]]:
-    """Measure each target `ROUNDS` times, in turn; before that, a second to warm up."""
+def take_turns(targets: list[Target], rows: Any, clients: int) -> tuple[dict[str, list[Load]], dict[str, str]]:
+    """Measure each target `ROUNDS` times, in turn, after a second to warm up; also return why peers dropped out.
+
+    Raises LoadError when ours, the first, does not answer well.
+    """
     loads: dict[str, list[Load]] = {target.name: [] for target in targets}
+    failed: dict[str, str] = {}
     for turn in range(ROUNDS + 1):
         for target in targets:
+            if target.name in failed:
+                continue
             try:
-                load = closed_loop(target.request(rows), connections=clients, seconds=SECONDS if turn else 1)
+                load = all_answered(target.request(rows), clients, SECONDS if turn else 1)
             except LoadError as error:
-                raise LoadError(f"{target.name}: {error}") from None
-            if load.failed:
-                raise LoadError(f"{target.name}: {load.failed} of {load.n} requests failed")
-            if turn:
-                loads[target.name].append(load)
-    return loads
+                if target is targets[0]:
+                    raise
+                failed[target.name] = str(error)
+            else:
+                loads[target.name] += [load] if turn else []
+    return {name: some for name, some in loads.items() if name not in failed}, failed
+
+
+def all_answered(request: Request, clients: int, seconds: int) -> Load:
+    """Return a closed loop's figures; raises LoadError if a request failed."""
+    load = closed_loop(request, connections=clients, seconds=seconds)
+    if load.failed:
+        raise LoadError(f"{load.failed} of {load.n} requests failed")
+    return load
 
 
 def compared(name: str, loads: dict[str, list[Load]]) -> dict[str, Any]:
