@@ -1,9 +1,10 @@
 """A breach at the worst moment: whole rollouts with everything around the operator real."""
 
 import json
+import time
 
 import pytest
-from tests.e2e.operator.conftest import annotate, selected, status, wait
+from tests.e2e.operator.conftest import BIN, IMAGE, annotate, condition, model, selected, status, wait
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("replica")]
 
@@ -23,6 +24,13 @@ def edit(cluster, namespace, **spec):
 
 def pods(cluster, namespace, color):
     return json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-l", TRACK + color, "-o", "json"))["items"]
+
+
+def eventually(holds, seconds=60):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "what was awaited did not happen"
+        time.sleep(0.1)
 
 
 def outcomes(cluster, namespace):
@@ -53,3 +61,34 @@ def test_a_breach_while_everything_is_paused_is_rolled_back(defined, namespace, 
     annotate(defined, namespace, "green", ERRORS)
     wait(defined, namespace, "jsonpath={.status.active.color}=blue", 30)
     assert selected(defined, namespace)[1]["outcome"] == "RolledBack"
+
+
+def test_a_way_back_that_cannot_get_ready_is_said_and_gives_way_to_a_newer_revision(
+    defined, namespace, versions, alias
+):
+    name, move = alias
+    move(versions[0])
+    defined.load_image("anomaly-detector:old", [str(BIN / "anomaly-detector"), "--bind", "$(POD_IP)"])
+    body = model(namespace, name, detector={"replicas": 1, "image": "anomaly-detector:old"})
+    body["spec"] |= {"progressDeadlineSeconds": 6}
+    body["spec"]["blueGreen"] |= {"scaleDownDelaySeconds": 0, "abortScaleDownDelaySeconds": 0}
+    defined.kubectl("apply", "-f", "-", stdin=[body])
+    wait(defined, namespace, "condition=Ready")
+    edit(defined, namespace, detector={"image": IMAGE})
+    wait(defined, namespace, "jsonpath={.status.active.color}=green")
+    wait(defined, namespace, "condition=Ready")
+    eventually(lambda: not pods(defined, namespace, "blue"))
+    defined.load_image("anomaly-detector:old", ["/there/is/no/such/program"])
+
+    annotate(defined, namespace, "green", ERRORS)
+    wait(defined, namespace, "condition=Stalled")
+    found = status(defined, namespace)
+    assert condition(found, "Stalled")["reason"] == "RollingBack"
+    assert condition(found, "Servable")["status"] == "True"
+    assert selected(defined, namespace)[0] == "green"
+    edit(defined, namespace, detector={"env": [{"name": "THIRD", "value": "1"}]})
+    wait(defined, namespace, "jsonpath={.status.active.color}=blue")
+    found = status(defined, namespace)
+    assert outcomes(defined, namespace) == ["Promoted", "Promoted", "Promoted"]
+    assert len(found["quarantine"]) == 1
+    assert "retreat" not in found
