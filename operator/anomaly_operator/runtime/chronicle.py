@@ -59,8 +59,8 @@ class Chronicle:
         """Begin to write to the registry what it lacks of a model's memory; nothing if that is under way."""
         memory, status, model = view.memory, view.observed.status, view.desired.spec.model
         uri = (model.tracking_uri or self._default_uri).rstrip("/")
-        if uri not in self._allowed or view.observed.deleting:
-            return
+        if uri not in self._allowed or view.observed.deleting or view.desired.unreachable is not None:
+            return  # when the registry answers again, that is another look
         text = registry_tags.retrainings_value(status.retrainings) if status.retrainings else ""
         entries = tuple(e for e in status.history if e.version and e.hash not in memory.recorded)
         missing = _Missing(key, uri, model.name, entries, "" if text == memory.recorded_retrainings else text)
