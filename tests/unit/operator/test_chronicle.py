@@ -67,7 +67,9 @@ class Kept:
         """Look at the model; returns when the registry has been told, or was not there."""
         spec = SimpleNamespace(model=SimpleNamespace(tracking_uri=None, name="m"))
         observed = SimpleNamespace(status=self.status, deleting=False)
-        view = SimpleNamespace(observed=observed, desired=SimpleNamespace(spec=spec, unreachable=None), memory=self.memory)
+        view = SimpleNamespace(
+            observed=observed, desired=SimpleNamespace(spec=spec, unreachable=None), memory=self.memory
+        )
         self.chronicle.keep(KEY, view)
         await asyncio.gather(*self.background._tasks.values())
 
