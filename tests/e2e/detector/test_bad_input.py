@@ -43,7 +43,6 @@ def test_every_generated_request_gets_a_documented_answer(document, method, path
     @given(document[path][method].as_strategy(generation_mode=mode))
     @settings(
         max_examples=40,
-        deadline=None,
         derandomize=True,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),

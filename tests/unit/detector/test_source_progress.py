@@ -173,6 +173,6 @@ class Bucket(RuleBasedStateMachine):
 
 
 Bucket.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=100, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
 )
 TestBucket = pytest.mark.filterwarnings("error")(Bucket.TestCase)

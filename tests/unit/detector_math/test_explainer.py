@@ -29,7 +29,7 @@ def explainer(scorer):
     return Explainer(scorer, units=UNITS, reference=DATA, score_quantiles=np.sort(scorer.score(DATA)))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.floats(-1e6, 1e6) | st.just(np.nan), min_size=3, max_size=3))
 def test_contributions_sum_to_score_less_base(scorer, explainer, row):
     rows = np.array([row])

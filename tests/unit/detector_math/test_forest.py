@@ -9,7 +9,7 @@ from sklearn.ensemble import IsolationForest
 from anomaly_detector.scoring.estimators import flatten_forest
 from anomaly_detector.scoring.forest import FlatForest, as_float32, floor32
 
-SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 
 def assert_alike(model, rows):

@@ -23,7 +23,7 @@ compile_kernel = runpy.run_path(str(Path(__file__).parents[3] / "hatch_build.py"
 compiled = pytest.mark.skipif(
     native.KERNEL is None, reason="the kernel was not compiled: no C compiler at installation"
 )
-SETTINGS = settings(max_examples=25, deadline=None)
+SETTINGS = settings(max_examples=25)
 
 
 def rows_with_gaps(seed, count, width):

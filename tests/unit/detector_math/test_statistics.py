@@ -9,7 +9,7 @@ from scipy.spatial.distance import jensenshannon
 
 from anomaly_detector.drift.statistics import BINS, TESTS, UNBOUNDED, Reference, compare, kolmogorov
 
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def pair(seed, m, n, digits, shift, scale):

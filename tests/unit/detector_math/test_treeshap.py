@@ -14,7 +14,7 @@ from anomaly_detector.explain.treeshap import Leaves, TreeShap
 from anomaly_detector.scoring.estimators import flatten_forest
 from anomaly_detector.scoring.forest import as_float32
 
-SETTINGS = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 
 
 def fitted(width, *, seed=0, trees=20, **parameters):

@@ -122,7 +122,7 @@ def attempt(*arguments, **more):
         return refusal
 
 
-@settings(max_examples=700, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=700, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_odd_value_anywhere_is_refused_or_taken_but_never_an_internal_error(plane, data):
     path = data.draw(st.sampled_from(sorted(OBJECTS)), label="kind")

@@ -82,7 +82,7 @@ WRITE = st.tuples(st.sampled_from(NAMES), st.sampled_from(["0", "1", None]))
 STEPS = st.lists(st.one_of(WRITE, st.sampled_from(["start", "read"])), min_size=1, max_size=40)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=STEPS, selected=st.booleans())
 def test_any_interleaving_of_writes_and_reads_leaves_each_watcher_with_the_truth(steps, selected):
     async def play():
@@ -116,7 +116,7 @@ def test_any_interleaving_of_writes_and_reads_leaves_each_watcher_with_the_truth
     asyncio.run(play())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(writes=st.lists(WRITE, min_size=1, max_size=30), limit=st.integers(1, 10))
 def test_a_watch_past_the_history_is_told_so_and_loses_nothing_in_silence(writes, limit):
     store = Store(history=limit)
