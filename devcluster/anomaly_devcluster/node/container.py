@@ -230,9 +230,10 @@ class Container:
         self.pod.changed()
 
     def _termination_message(self, code: int) -> str:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # most containers leave none
             if text := self._termination_file.read_bytes()[:_TERMINATION_BYTES]:
                 return text.decode(errors="replace")
+        with contextlib.suppress(OSError):
             if code and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
                 with self.log_file().open("rb") as log:
                     log.seek(-min(_LOG_BYTES, log.seek(0, os.SEEK_END)), os.SEEK_END)

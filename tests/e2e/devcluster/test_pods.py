@@ -91,6 +91,15 @@ def test_a_failed_init_container_without_restarts_fails_the_pod(world):
     assert body["containerStatuses"][0]["state"]["waiting"]["reason"] == "PodInitializing"
 
 
+def test_the_last_lines_of_a_failed_container_are_its_message_where_it_asks_for_that(world):
+    code = "print('the data are gone'); raise SystemExit(2)"
+    for name, policy in (("told", "FallbackToLogsOnError"), ("silent", "File")):
+        world.apply(script_pod(name, code, container={"terminationMessagePolicy": policy}))
+        world.wait("jsonpath={.status.phase}=Failed", f"pod/{name}")
+    assert status(world, "told")["state"]["terminated"]["message"] == "the data are gone\n"
+    assert "message" not in status(world, "silent")["state"]["terminated"]
+
+
 def test_a_crash_loop_backs_off_and_keeps_the_previous_log(world):
     world.apply(script_pod("p", "print('last words'); raise SystemExit(3)", policy="Always"))
     eventually(lambda: status(world, "p")["state"].get("waiting", {}).get("reason"), "CrashLoopBackOff")
