@@ -1,6 +1,7 @@
 """The story that the demo tells, step by step; each step waits until the world shows that it happened."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,8 +18,8 @@ from view import Step, View
 MANIFEST = Path(__file__).parent / "anomalymodel.yaml"
 BATCH = 16
 STEP_TIMEOUT = 90.0
-QUORUM = 2
-"""Pods of three that must agree (`spec.gates.quorum.drift`)."""
+QUORUM = 0.5
+"""Share of the pods with a verdict that must agree (`spec.gates.quorum.drift`)."""
 CALM = 0.5
 """Drift confidence up to which nothing is amiss (`spec.gates.drift.maxConfidence`)."""
 
@@ -152,12 +153,12 @@ class Story:
         return Ending("promoted", f"{self._reason()}; drift confidence {self.retraining['confidenceAfter']:g}")
 
     def _confidence(self) -> float | None:
-        """Return the drift confidence that a quorum of the pods that serve users reach; None while too few can tell."""
+        """Return the drift confidence that a quorum of the pods that can tell reach; None while none can."""
         active = self.world.status["active"]
         reports = self.world.reports(active["color"], active["version"])
         said = [report["drift"]["confidence"] for report in reports if report["role"] == "active"]
         known = sorted((confidence for confidence in said if confidence is not None), reverse=True)
-        return float(known[QUORUM - 1]) if len(known) >= QUORUM else None
+        return float(known[math.ceil(QUORUM * len(known)) - 1]) if known else None
 
     def _drift_is_over(self) -> bool:
         confidence = self._confidence()

@@ -19,7 +19,7 @@ from anomaly_detector.train.run import train_and_register
 
 MODEL = "anomaly-detection-production"
 ALIAS = "champion"
-WINDOW = 250
+WINDOW = 500
 """Rows of a drift check, as in anomalymodel.yaml."""
 
 
