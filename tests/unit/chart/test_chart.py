@@ -165,7 +165,7 @@ def test_leases_are_allowed_to_the_operator_in_its_own_namespace_and_to_pods_tha
         if key[0] in {"Role", "ClusterRole"} and any("leases" in r["resources"] for r in d["rules"])
     ]
 
-    # Pods hold `anomaly-detector` through RoleBindings only, and the admission policy leaves them their own model's Lease.
+    # Pods hold `anomaly-detector` by RoleBindings only; the admission policy leaves them their own model's Lease.
     assert sorted(having, key=str) == [
         ("ClusterRole", None, "anomaly-detector"),
         ("Role", "anomaly-system", "anomaly-operator-leader"),
