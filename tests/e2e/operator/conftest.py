@@ -24,6 +24,7 @@ from anomaly_operator.crdgen import crd
 BIN = Path(sys.executable).parent
 IMAGE = "anomaly-detector:e2e"
 REGISTERED = "operator-e2e"
+TRACK = "anomalymodel.dev/model=cpu,anomalymodel.dev/color="
 
 
 @pytest.fixture(scope="session")
@@ -257,3 +258,24 @@ def selected(cluster, namespace):
 def annotate(cluster, namespace, color, *values):
     labels = f"anomalymodel.dev/model=cpu,anomalymodel.dev/color={color}"
     cluster.kubectl("annotate", "pods", "-n", namespace, "-l", labels, "--overwrite", *values)
+
+
+def edit(cluster, namespace, **spec):
+    cluster.kubectl("patch", "am", "cpu", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def pods(cluster, namespace, color):
+    return json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-l", TRACK + color, "-o", "json"))["items"]
+
+
+def eventually(fact, seconds=300):
+    """Wait until a fact holds and return it."""
+    end = time.monotonic() + seconds
+    while not (found := fact()):
+        assert time.monotonic() < end, "what was awaited did not happen"
+        time.sleep(0.1)
+    return found
+
+
+def outcomes(cluster, namespace):
+    return [entry["outcome"] for entry in status(cluster, namespace)["history"]]

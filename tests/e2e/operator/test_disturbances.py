@@ -1,40 +1,32 @@
 """A breach at the worst moment: whole rollouts with everything around the operator real."""
 
 import json
-import time
 
 import pytest
-from tests.e2e.operator.conftest import BIN, IMAGE, annotate, condition, model, selected, status, wait
+from tests.e2e.operator.conftest import (
+    BIN,
+    IMAGE,
+    annotate,
+    condition,
+    edit,
+    eventually,
+    model,
+    outcomes,
+    pods,
+    selected,
+    status,
+    wait,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("replica")]
 
 ERRORS = "anomalymodel.dev/error-rate=0.5"
-TRACK = "anomalymodel.dev/model=cpu,anomalymodel.dev/color="
 
 
 @pytest.fixture
 def replica(leading):
     """A replica that leads, with a Lease that a busy machine does not lose: failover is not what is tested here."""
     return leading(LEASE_SECONDS="8")
-
-
-def edit(cluster, namespace, **spec):
-    cluster.kubectl("patch", "am", "cpu", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": spec}))
-
-
-def pods(cluster, namespace, color):
-    return json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-l", TRACK + color, "-o", "json"))["items"]
-
-
-def eventually(holds, seconds=60):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "what was awaited did not happen"
-        time.sleep(0.1)
-
-
-def outcomes(cluster, namespace):
-    return [entry["outcome"] for entry in status(cluster, namespace)["history"]]
 
 
 @pytest.mark.switchboard

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from demo.mlflow_server import free_port, launch, stop, wait_until_healthy
 from kubernetes import client, config, watch
-from tests.e2e.operator.conftest import BIN, REGISTERED, model
+from tests.e2e.operator.conftest import BIN, REGISTERED, eventually, model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 log = logging.getLogger(__name__)
@@ -91,14 +91,6 @@ def serves(cluster, namespace, name, version):
 
 def status(cluster, namespace, name):
     return json.loads(cluster.kubectl("get", f"am/{name}", "-n", namespace, "-o", "json"))["status"]
-
-
-def eventually(fact, seconds=600):
-    end = time.monotonic() + seconds
-    while not (found := fact()):
-        assert time.monotonic() < end, "what was awaited did not happen"
-        time.sleep(0.1)
-    return found
 
 
 class Births:

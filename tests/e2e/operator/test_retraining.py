@@ -3,12 +3,11 @@
 import json
 import subprocess
 import threading
-import time
 import urllib.request
 
 import numpy as np
 import pytest
-from tests.e2e.operator.conftest import BIN, IMAGE, faults, model
+from tests.e2e.operator.conftest import BIN, IMAGE, eventually, faults, model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -104,13 +103,6 @@ def wait(cluster, namespace, condition, seconds=600):
     """Wait in parts: one command is cut off sooner."""
     command = ("wait", "am/cpu", "-n", namespace, f"--for={condition}", "--timeout=60s")
     eventually(lambda: "condition met" in cluster.kubectl(*command, check=False), seconds)
-
-
-def eventually(holds, seconds=300):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "what was awaited did not happen"
-        time.sleep(0.1)
 
 
 def outcomes(cluster, namespace):
