@@ -32,6 +32,8 @@ class Job:
     """The version that it registered, from the termination message of its pod (`jobs.said_by`)."""
     run_id: str | None = None
     """The run that logged the version, from there too."""
+    heard: bool = True
+    """Whether a pod of it was seen to end: Jobs and pods are watched apart, and either may be seen first."""
 
 
 def job(body: Json, said: Json | None = None) -> Job:
@@ -57,6 +59,7 @@ def job(body: Json, said: Json | None = None) -> Job:
         suspended=bool((body.get("spec") or {}).get("suspend")),
         version=_text(said or {}, "version"),
         run_id=_text(said or {}, "runId"),
+        heard=bool(said),
     )
 
 

@@ -25,6 +25,8 @@ KEPT = 20
 """Lines of `status.retrainings`, or as many as the day's budget."""
 DAY = 86_400.0
 _GRACE_SECONDS = 60.0
+_WORDS_SECONDS = 5.0
+"""How long what a Job's pod said is waited for after the Job has ended."""
 _LONGEST_BACK_OFF = DAY
 _LOST = "the Job is gone without a word"
 _NEVER_BEGAN = (
@@ -108,6 +110,8 @@ def _ended(s: Situation, line: Retraining, job: Job | None) -> Retraining:
     if line.outcome != "Running":
         return line
     if job is not None and job.finished is not None:
+        if not job.heard and not s.is_past(job.finished + _WORDS_SECONDS):
+            return line
         words = job.message or (f"version {job.version} was registered" if job.version else "")
         return replace(
             line,

@@ -49,3 +49,8 @@ def test_a_version_that_lost_the_comparison_says_so() -> None:
 
 def test_a_container_that_ended_well_without_a_word_says_nothing() -> None:
     assert said_by(pod({"exitCode": 0, "reason": "Completed"})) == {}
+
+
+def test_a_job_is_heard_once_a_pod_of_it_was_seen_to_end() -> None:
+    assert not job(failed("BackoffLimitExceeded"), said_by({"status": {}})).heard
+    assert job(failed("BackoffLimitExceeded"), said_by(pod({"exitCode": 1}))).heard

@@ -24,11 +24,13 @@ def drifted(**retraining: Any) -> World:
 
 
 def finish(world: World, kind: str, reason: str = "BackoffLimitExceeded") -> None:
-    """Let the newest Job end."""
+    """Let the newest Job end, of which no pod is left to say more."""
     at = rfc3339(world.now)
     ended = {"type": kind, "status": "True", "lastTransitionTime": at, "reason": reason, "message": "exit code 69"}
     world.jobs[-1]["status"] = {"completionTime": at, "conditions": [ended]}
     world.settle()
+    assert world.status["retrainings"][0]["outcome"] == "Running", "a pod may be seen to end after its Job"
+    world.run(5, step=5)
 
 
 def told(job: dict[str, Any]) -> Any:
