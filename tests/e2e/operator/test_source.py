@@ -82,10 +82,13 @@ async def test_every_point_has_its_result_though_the_reader_dies_and_the_colors_
     assert telegraf.influx.authorizations == {"Token t0k3n"}
     lease = json.loads(await kubectl("get", "lease", "cpu-source", "-o", "json"))
     reader = lease["spec"]["holderIdentity"]
-    pods = json.loads(await kubectl("get", "pods", "-l", "anomalymodel.dev/color=blue", "-o", "json"))["items"]
-    (report,) = [json.loads(pod["metadata"]["annotations"]["anomalymodel.dev/report"]) for pod in pods
-                 if pod["metadata"]["name"] == reader]  # fmt: skip
-    assert report["rows"]["user"] > 0
+
+    async def reported():
+        pod = json.loads(await kubectl("get", "pod", reader, "-o", "json"))
+        report = json.loads(pod["metadata"]["annotations"].get("anomalymodel.dev/report", "{}"))
+        return report.get("rows", {}).get("user", 0) > 0
+
+    await until(reported, "the reader reports the points as users' rows")
 
     await kubectl("delete", "pod", reader, "--grace-period=0", "--force")
     known = {found["pod"] for found in telegraf.results.values()}
