@@ -31,7 +31,7 @@ class Options:
 
     name: str
     die_with_parent: bool = False
-    """End with the process that started it, however that ends."""
+    """End with the process that started it, however that ends, and leave no empty folder of state to it."""
     backoff_seconds: float = 10
     autoscaler_seconds: float = 15
 
@@ -70,6 +70,10 @@ def run(options: Options, ready: Callable[[str], None]) -> None:
                 os.kill(pid, signal.SIGKILL)
         state.end_marked(mark)
         shutil.rmtree(place, ignore_errors=True)
+        if options.die_with_parent:
+            for folder in place.parents[:2]:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 class _Supervisor:

@@ -86,6 +86,8 @@ class Cluster:
 def cluster(*options: str, name: str | None = None) -> Iterator[Cluster]:
     """Run a cluster for the duration of the context; `options` are those of `devcluster up`.
 
+    If this process is killed the cluster ends by itself and removes the temporary folder.
+
     Raises RuntimeError with what `devcluster up` said if it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="devcluster-", ignore_cleanup_errors=True) as folder:
@@ -99,30 +101,31 @@ def _started(made: Cluster, options: Sequence[str]) -> Iterator[None]:
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "anomaly_devcluster", "up", "--foreground", "--die-with-parent"]
     env = _environment(made.state_home) | {"DEVCLUSTER_READY_FD": str(writer)}
-    log = made.state_home / "devcluster.log"
-    with log.open("wb") as output:
+    with tempfile.TemporaryFile() as log:  # without a name, so that nobody has to remove it
         process = subprocess.Popen(
             [*command, "--name", made.name, *options],
             env=env,
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=log,
+            stderr=log,
             start_new_session=True,
             pass_fds=[writer],
         )
-    os.close(writer)
-    try:
-        with os.fdopen(reader) as answer:
-            if not answer.readline().strip():
-                raise RuntimeError(f"the cluster did not start:\n{log.read_text(errors='replace')[-4000:]}")
-        yield
-    finally:
-        process.terminate()
+        os.close(writer)
         try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            with os.fdopen(reader) as answer:
+                if not answer.readline().strip():
+                    log.seek(0)
+                    said = log.read().decode(errors="replace")
+                    raise RuntimeError(f"the cluster did not start:\n{said[-4000:]}")
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _environment(state_home: Path) -> dict[str, str]:

@@ -60,7 +60,7 @@ def served(release, mlflow_server, tmp_path_factory):
     data = tmp_path_factory.mktemp("data") / "rows.csv"
     np.savetxt(data, rows, delimiter=",", header="cpu_percent,memory_percent,network_mbps", comments="")
     command = [BIN / "anomaly-train", "--data", data, "--tracking-uri", mlflow_server.uri, "--no-plots"]
-    subprocess.run([*command, "--model", REGISTERED, "--alias", "champion"], check=True, capture_output=True)
+    subprocess.run([*command, "--model", REGISTERED, "--alias", "champion"], check=True)
     model = {
         "apiVersion": "anomalymodel.dev/v1alpha1",
         "kind": "AnomalyModel",
@@ -78,7 +78,7 @@ def served(release, mlflow_server, tmp_path_factory):
         },
     }
     release.apply(model)
-    release.cluster.kubectl("-n", "demo", "wait", "--for=condition=Ready", "anomalymodel/cpu-watch", "--timeout=120s")
+    release.cluster.kubectl("-n", "demo", "wait", "--for=condition=Ready", "anomalymodel/cpu-watch", "--timeout=280s")
     return call(release.admin(), "GET", f"{MODELS}/cpu-watch")
 
 

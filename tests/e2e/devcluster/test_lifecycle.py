@@ -116,6 +116,20 @@ def test_killing_the_supervisor_takes_everything_along(machine):
     eventually(lambda: marked(mark) == [])
 
 
+def test_killing_the_program_that_runs_a_cluster_for_itself_leaves_no_process_and_no_file(machine):
+    code = "from anomaly_devcluster import testing\nwith testing.cluster() as c: print(c.folder, flush=True); input()"
+    env = machine.env | {"TMPDIR": str(machine.home)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    user = subprocess.Popen([sys.executable, "-c", code], env=env, text=True, **pipes)
+    folder = Path(user.stdout.readline().strip())
+    mark = f"DEVCLUSTER_RUN={json.loads((folder / 'cluster.json').read_text())['run']}"
+    assert machine.home in folder.parents
+    user.kill()
+    user.communicate()
+    eventually(lambda: list(machine.home.iterdir()), [])
+    eventually(lambda: marked(mark), [])
+
+
 def test_killing_the_node_takes_its_pods_along_and_it_starts_them_again(machine):
     machine.devcluster("up")
     machine.start_pod()
