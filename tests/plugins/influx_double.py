@@ -6,7 +6,9 @@ that the detector asks in: a range, a measurement, tags and fields, pivoted or n
 
 import asyncio
 import re
+import threading
 from collections import defaultdict
+from contextlib import contextmanager
 
 from aiohttp import web
 
@@ -133,3 +135,19 @@ class InfluxDouble:
             cells = [values.get(field, "") for field in fields] if pivoted else [values[fields[0]], fields[0]]
             yield ",".join(["", "_result", str(number), rfc3339(time), measurement, *tags.values(), *map(str, cells)])
         yield ""
+
+
+@contextmanager
+def in_background(address="127.0.0.1"):
+    """Run a double in a thread of its own, at a free port, for tests that have no event loop."""
+    loop, double = asyncio.new_event_loop(), InfluxDouble(address, port=0)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(double.__aenter__(), loop).result(10)
+    try:
+        yield double
+    finally:
+        asyncio.run_coroutine_threadsafe(double.__aexit__(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

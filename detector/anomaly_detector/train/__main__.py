@@ -1,11 +1,13 @@
 """The command `anomaly-train`: train and register a version, adopt a registered one, record this machine."""
 
 import json
+import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -24,10 +26,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given and given[0] not in (*COMMANDS, *HELP):
         given.insert(0, "train")
     console = Console(stderr=True)
+    options = arguments.parser().parse_args(given)
     try:
-        sys.exit(_run(given, console))
+        sys.exit(_run(options, console))
     except TrainingError as error:
         leave_message(str(error))
+        _tell(options, console, error)
         console.print(f"anomaly-train: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
@@ -35,8 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
 
 
-def _run(given: list[str], console: Console) -> int:
-    options = arguments.parser().parse_args(given)
+def _run(options: Namespace, console: Console) -> int:
     if options.command == "record":
         return _record(options, console)
     # Imported late: MLflow and scikit-learn take seconds, --help and a wrong option should not.
@@ -45,9 +48,24 @@ def _run(given: list[str], console: Console) -> int:
     carry_out = command.adopt if options.command == "adopt" else command.train
     result, code = carry_out(options, console)
     leave_message(json.dumps({name: result.get(name) for name in TOLD}))
+    _tell(options, console, result)
     if options.json:
         sys.stdout.write(json.dumps(result) + "\n")
     return code
+
+
+def _tell(options: Namespace, console: Console, ended: Mapping[str, Any] | TrainingError) -> None:
+    """Tell InfluxDB what came of a training, if a bucket is named."""
+    if options.command != "train" or not os.environ.get("ANOMALY_INFLUXDB_URL"):
+        return
+    from anomaly_detector.influx.client import InfluxError  # noqa: PLC0415 - seldom needed
+    from anomaly_detector.train import telling  # noqa: PLC0415 - the same
+
+    try:
+        telling.tell(options, ended)
+    except InfluxError as problem:
+        words = f"anomaly-train: InfluxDB was not told: {problem}"
+        console.print(words, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _record(options: Namespace, console: Console) -> int:

@@ -1,9 +1,11 @@
 """What the command line can say."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from anomaly_detector.train.environment import setting
+from anomaly_detector.train.errors import DataError
 from anomaly_detector.train.load import SCENARIOS
 
 EPILOG = """\
@@ -58,6 +60,13 @@ def _data(to: argparse.ArgumentParser) -> None:
     influx.add_argument("--influx-org", default=setting("INFLUXDB_ORG") or "")
     influx.add_argument("--influx-bucket")
     influx.add_argument("--influx-measurement")
+    influx.add_argument(
+        "--influx-field",
+        action="append",
+        default=[],
+        metavar="FEATURE=FIELD",
+        help="field (or column of --flux) of a feature, where they are not called the same; may be repeated",
+    )
     influx.add_argument("--influx-start", default="-30d", metavar="TIME", help="such as -30d or an RFC 3339 time")
     influx.add_argument("--influx-stop", default="now()", metavar="TIME")
     influx.add_argument("--flux", metavar="QUERY", help="instead of bucket and measurement; @FILE reads it from a file")
@@ -66,14 +75,19 @@ def _data(to: argparse.ArgumentParser) -> None:
 def _recipe(to: argparse.ArgumentParser) -> None:
     group = to.add_argument_group("model")
     group.add_argument(
+        "--like",
+        metavar="VERSION",
+        help="where options say nothing else: features, units, estimator, parameters, transformations and"
+        " contamination of this version",
+    )
+    group.add_argument(
         "--estimator",
-        default="IsolationForest",
         help="IsolationForest (default), LocalOutlierFactor, OneClassSVM or EllipticEnvelope",
     )
     group.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="of the estimator; may be repeated"
     )
-    group.add_argument("--contamination", type=float, default=0.15, help="share of anomalies (default 0.15)")
+    group.add_argument("--contamination", type=float, help="share of anomalies (default 0.15)")
     group.add_argument(
         "--transform",
         action="append",
@@ -140,3 +154,11 @@ def _record(to: argparse.ArgumentParser) -> None:
     to.add_argument("--hertz", type=float, default=5.0, help="rows a second (default 5)")
     to.add_argument("--scenario", choices=sorted(SCENARIOS), help="put this load on the machine meanwhile")
     to.add_argument("--seed", type=int, default=0, help="of the scenario")
+
+
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Read what was given of an option NAME=VALUE that may be repeated. Raises DataError."""
+    for text in given:
+        if "=" not in text.strip("="):
+            raise DataError(f"{option} {text}: expected NAME=VALUE")
+    return dict(text.split("=", 1) for text in given)

@@ -1,11 +1,13 @@
 """Public data sets that installed packages carry, so that there is something to try without a download."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from anomaly_detector.train.errors import DataError
+from anomaly_detector.train.features import FeatureNotes
 from anomaly_detector.train.table import Table
 
 
@@ -39,8 +41,14 @@ def _shuttle() -> Table:
 SETS: dict[str, Callable[[], Table]] = {"breast-cancer": _breast_cancer, "shuttle": _shuttle}
 
 
-def read_builtin(name: str) -> Table:
-    """Return a built-in data set. Raises DataError for a name that is not in `SETS`."""
+def read_builtin(name: str, *, notes: FeatureNotes) -> Table:
+    """Return a built-in data set. Raises DataError for a name that is not in `SETS`, or a feature that it has not."""
     if name not in SETS:
         raise DataError(f"--data builtin:{name}: no such data set; there are {', '.join(sorted(SETS))}")
-    return SETS[name]()
+    table = SETS[name]()
+    if absent := [wanted for wanted in notes.names if wanted not in table.features]:
+        raise DataError(f"{table.source}: no column {absent[0]}; it has {', '.join(table.features)}")
+    if not notes.names:
+        return table
+    columns = [table.features.index(wanted) for wanted in notes.names]
+    return replace(table, features=notes.names, rows=table.rows[:, columns])

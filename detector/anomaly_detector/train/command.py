@@ -3,7 +3,7 @@
 import re
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from anomaly_detector.bundle import BundleError, read_bundle
 from anomaly_detector.report import PREFIX
 from anomaly_detector.train import plots
 from anomaly_detector.train.adopt import adopt as adopt_version
+from anomaly_detector.train.arguments import pairs
 from anomaly_detector.train.errors import KEPT_ALIAS, DataError
 from anomaly_detector.train.event import read_event
 from anomaly_detector.train.features import FeatureNotes, read_notes
+from anomaly_detector.train.heritage import Heritage, inherit
 from anomaly_detector.train.order import Order, Trained
 from anomaly_detector.train.pipeline import Recipe
 from anomaly_detector.train.pods import kept_rows
@@ -47,8 +49,8 @@ def train(options: Namespace, console: Console) -> tuple[dict[str, Any], int]:
 
     Prints a summary unless JSON is wanted.
     """
-    order = _order(options)
     registry = _registry(options)
+    order = _order(options, registry)
     table = _table(options, order.notes, console)
     with _progress(console, len(STEPS)) as progress:
         on_step = _stepper(progress)
@@ -70,8 +72,8 @@ def adopt(options: Namespace, console: Console) -> tuple[dict[str, Any], int]:
 
     Prints a summary unless JSON is wanted.
     """
-    order = _order(options)
     registry = _registry(options)
+    order = _order(options, registry)
     table = _table(options, order.notes, console)
     if options.version:
         version = registry.version(order.model, options.version)
@@ -87,22 +89,24 @@ def adopt(options: Namespace, console: Console) -> tuple[dict[str, Any], int]:
     return described | {"digest": adopted.tags[PREFIX + "digest"], "source": adopted.source}, 0
 
 
-def _order(options: Namespace) -> Order:
+def _order(options: Namespace, registry: Registry) -> Order:
     if not options.model:
         raise DataError("--model: missing; give the registered model's name or set ANOMALY_REGISTERED_MODEL")
+    like = getattr(options, "like", None)
+    heritage = inherit(registry, options.model, like) if like else Heritage()
     alias = getattr(options, "alias", None)
     if alias is not None and (not ALIAS.fullmatch(alias) or RESERVED.fullmatch(alias)):
         raise DataError(f"--alias {alias}: expected letters, digits, - and _, but not latest or v and a number")
     event = read_event(options.event) if getattr(options, "event", None) else None
     return Order(
         model=options.model,
-        recipe=_recipe(options),
-        notes=_notes(options),
+        recipe=_recipe(options, heritage.recipe),
+        notes=_notes(options, heritage.notes),
         about=options.description,
         alias=alias,
         force=getattr(options, "force", False),
         compare_with=getattr(options, "compare_with", None),
-        tags=_pairs("--tag", options.tag),
+        tags=pairs("--tag", options.tag),
         environment=options.environment,
         trigger=getattr(options, "trigger", None) or ("drift" if event else "manual"),
         experiment=options.experiment,
@@ -114,24 +118,25 @@ def _order(options: Namespace) -> Order:
     )
 
 
-def _recipe(options: Namespace) -> Recipe:
+def _recipe(options: Namespace, inherited: Recipe) -> Recipe:
     if not hasattr(options, "estimator"):
-        return Recipe()
-    parameters = {name: yaml.safe_load(value) for name, value in _pairs("--param", options.param).items()}
+        return inherited
     if not 0 < options.holdout < 1:
         raise DataError(f"--holdout {options.holdout:g}: expected between 0 and 1")
+    another = options.estimator not in (None, inherited.estimator)
+    parameters = {name: yaml.safe_load(value) for name, value in pairs("--param", options.param).items()}
     return Recipe(
-        estimator=options.estimator,
-        parameters=parameters,
-        contamination=options.contamination,
-        transforms=tuple(options.transform),
+        estimator=options.estimator or inherited.estimator,
+        parameters=parameters if another else dict(inherited.parameters) | parameters,
+        contamination=inherited.contamination if options.contamination is None else options.contamination,
+        transforms=tuple(options.transform) or inherited.transforms,
         seed=options.seed,
         holdout=options.holdout,
     )
 
 
-def _notes(options: Namespace) -> FeatureNotes:
-    notes = read_notes(options.features) if options.features else FeatureNotes()
+def _notes(options: Namespace, inherited: FeatureNotes) -> FeatureNotes:
+    notes = read_notes(options.features) if options.features else inherited
     changes: dict[str, Any] = {}
     if options.columns:
         changes["names"] = tuple(name.strip() for name in options.columns.split(","))
@@ -140,13 +145,6 @@ def _notes(options: Namespace) -> FeatureNotes:
     if options.label_column:
         changes["label"] = options.label_column
     return replace(notes, **changes)
-
-
-def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    for text in given:
-        if "=" not in text.strip("="):
-            raise DataError(f"{option} {text}: expected NAME=VALUE")
-    return dict(text.split("=", 1) for text in given)
 
 
 def _registry(options: Namespace) -> Registry:

@@ -23,6 +23,7 @@ ESTIMATORS: dict[str, Callable[[], Any]] = {
     "OneClassSVM": OneClassSVM,
     "EllipticEnvelope": EllipticEnvelope,
 }
+MOST_CONTAMINATION = 0.5  # as scikit-learn has it
 DISTANCES = ("LocalOutlierFactor", "OneClassSVM")  # features must be on one scale
 
 TRANSFORMS: dict[str, Callable[[], Any]] = {
@@ -71,8 +72,8 @@ def build(recipe: Recipe, features: tuple[str, ...]) -> Any:
 
 
 def _own_parameters(recipe: Recipe, estimator: BaseEstimator) -> dict[str, Any]:
-    if not 0 < recipe.contamination <= 0.5:  # noqa: PLR2004 - as scikit-learn has it
-        raise DataError(f"--contamination {recipe.contamination:g}: expected over 0 and at most 0.5")
+    if not 0 < recipe.contamination <= MOST_CONTAMINATION:
+        raise DataError(f"--contamination {recipe.contamination:g}: expected over 0 and at most {MOST_CONTAMINATION}")
     known = estimator.get_params()
     own = {"contamination": recipe.contamination, "random_state": recipe.seed}
     return {name: value for name, value in own.items() if name in known} | (

@@ -156,6 +156,16 @@ class Registry:
         with self._asking(f"{name} version {number}"):
             return _version(self._client.get_model_version(name, number))
 
+    def parameters(self, run_id: str) -> dict[str, str]:
+        """Return what a run logged as parameters; nothing if the run is gone. Raises RegistryError."""
+        with self._asking(f"run {run_id}"):
+            try:
+                return dict(self._client.get_run(run_id).data.params)
+            except MlflowException as error:
+                if error.error_code in MISSING:
+                    return {}
+                raise
+
     def holder(self, name: str, alias: str) -> Version | None:
         """Return the version that has an alias, or none. Raises RegistryError."""
         with self._asking(f"alias {alias} of {name}"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from anomaly_detector.train import record
+from anomaly_detector.train.arguments import pairs
 from anomaly_detector.train.builtin import read_builtin
 from anomaly_detector.train.errors import DataError
 from anomaly_detector.train.features import FeatureNotes
@@ -33,7 +34,7 @@ def read(options: Namespace, notes: FeatureNotes, *, on_row: Callable[[], None] 
     if source == "pods":
         return read_pods(notes=notes, missing=options.missing)
     if source.startswith(BUILTIN):
-        return read_builtin(source.removeprefix(BUILTIN))
+        return read_builtin(source.removeprefix(BUILTIN), notes=notes)
     return read_file(Path(source), notes=notes, missing=options.missing)
 
 
@@ -67,6 +68,7 @@ def _influx(options: Namespace) -> InfluxSource:
         flux=flux,
         bucket=options.influx_bucket or "",
         measurement=options.influx_measurement or "",
+        fields=pairs("--influx-field", options.influx_field),
         start=options.influx_start,
         stop=options.influx_stop,
     )

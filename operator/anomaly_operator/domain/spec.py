@@ -18,6 +18,8 @@ from anomaly_operator.domain.spec_influxdb import InfluxDB, SourceSpec
 
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _URI = r"^https?://[^\s]+$"
+PODS, INFLUX = "pods", "influx"
+"""Of `spec.retraining.data`: the rows that the pods keep; the points of `spec.source.influxdb`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ class Retraining:
     enabled: bool = field("Retrain; needs spec.model.alias.", default=False)
     data: str | None = field(
         "What `anomaly-train --data` reads; default: the pods' rings of the last user rows. influx: the points of"
-        " spec.source.influxdb.",
+        " spec.source.influxdb, which is needed then unless there is a jobTemplate.",
         default=None, maxLength=2048,
     )  # fmt: skip
     schedule: str | None = field(
@@ -181,6 +183,20 @@ class Spec:
             " spec.retraining.enabled to false",
             lambda spec: not spec.retraining.enabled or spec.model.alias is not None,
             ".retraining",
+        ),
+        Rule(
+            "!has(self.retraining) || !self.retraining.enabled || !has(self.retraining.data) ||"
+            " self.retraining.data != 'influx' || has(self.retraining.jobTemplate) ||"
+            " (has(self.source) && has(self.source.influxdb))",
+            "retraining.data influx needs spec.source.influxdb, which says where the points are: add it, or give"
+            " spec.retraining.jobTemplate, a Job of your own that knows",
+            lambda spec: (
+                not spec.retraining.enabled
+                or spec.retraining.data != INFLUX
+                or spec.retraining.job_template is not None
+                or (spec.source is not None and spec.source.influxdb is not None)
+            ),
+            ".retraining.data",
         ),
     )
 

@@ -30,6 +30,10 @@ MODEL = {"name": "m", "alias": "champion"}
         ({"model": MODEL, "blueGreen": {"shadow": {"percent": 101}}}, ["spec.blueGreen.shadow.percent"]),
         ({"model": MODEL | {"pollInterval": "5"}}, ["spec.model.pollInterval"]),
         ({"model": {"name": "m", "version": "1"}, "retraining": {"enabled": True}}, ["retraining", "follow an alias"]),
+        (
+            {"model": MODEL, "retraining": {"enabled": True, "data": "influx"}},
+            ["spec.retraining.data", "needs spec.source.influxdb", "add it, or give spec.retraining.jobTemplate"],
+        ),
         ({"model": MODEL, "detector": {"podLabels": {"anomalymodel.dev/color": "blue"}}}, ["podLabels", "rename"]),
     ],
 )

@@ -252,7 +252,7 @@ def test_only_the_training_pod_sees_the_registry_s_credentials_and_it_has_no_tok
     pods = get(defined, namespace, "pods", "-l", "app.kubernetes.io/component=retraining")["items"]
     containers = [pod["spec"]["containers"][0] for pod in pods]
     assert len(pods) == 1, "what another try would repeat is not tried again at once"
-    assert {"credentials", "anomaly-pods", "tmp"} == {m["name"] for c in containers for m in c["volumeMounts"]}
+    assert {"anomaly-credentials", "anomaly-pods", "tmp"} == {m["name"] for c in containers for m in c["volumeMounts"]}
     assert {pod["spec"].get("automountServiceAccountToken") for pod in pods} == {False}
     detectors = get(defined, namespace, "pods", "-l", "anomalymodel.dev/color=blue")["items"]
     serving = [c for pod in detectors for c in pod["spec"]["containers"]]

@@ -54,9 +54,20 @@ def influx_token(monkeypatch, tmp_path):
     monkeypatch.setenv("INFLUXDB_TOKEN_FILE", str(tmp_path / "token"))
 
 
-def ask(influx):
-    source = InfluxSource(url=influx.url, org="acme", bucket="telegraf", measurement="system")
-    return read_influx(source, notes=FeatureNotes())
+def ask(influx, *, notes=None, **source):
+    asked = InfluxSource(url=influx.url, org="acme", bucket="telegraf", measurement="system", **source)
+    return read_influx(asked, notes=notes or FeatureNotes())
+
+
+def table_of(host, *columns, start=0, tags=("host",)):
+    """Return annotated CSV as InfluxDB 2 writes it of one series, 30 points a second apart."""
+    grouped = [name in tags for name in ("host", *columns)]
+    yield f"#group,false,false,false,true,{','.join(str(flag).lower() for flag in grouped)}"
+    yield ",result,table,_time,_measurement,host," + ",".join(columns)
+    for i in range(30):
+        values = ",".join(str(start + i + place / 10) for place in range(len(columns)))
+        yield f",_result,0,2026-01-01T00:00:{i:02d}.123456789Z,system,{host},{values}"
+    yield ""
 
 
 @pytest.mark.usefixtures("influx_token")
@@ -74,6 +85,36 @@ class TestInflux:
     def test_an_answer_without_rows_is_said(self, influx):
         influx.text = ""
         with pytest.raises(DataError, match="influx telegraf system: no rows"):
+            ask(influx)
+
+    def test_hosts_that_measure_at_the_same_time_keep_a_row_each_whatever_order_they_come_in(self, influx):
+        one, other = list(table_of("01", "cpu", "memory")), list(table_of("b, c", "memory", "cpu", start=100))
+        other = [line.replace("b, c", '"b, c"') for line in other]
+        influx.text = "\r\n".join([*one, *other])
+        table = ask(influx)
+        assert (table.features, table.rows.shape) == (("cpu", "memory"), (60, 2))
+        assert table.rows[:3].tolist() == [[0, 0.1], [100.1, 100], [1, 1.1]]
+        influx.text = "\r\n".join([*other, *one])
+        again = ask(influx, notes=FeatureNotes(names=("cpu", "memory")))
+        np.testing.assert_array_equal(again.rows, table.rows)
+
+    def test_a_host_without_a_field_is_said_and_not_filled_from_another(self, influx):
+        influx.text = "\r\n".join([*table_of("a", "cpu", "memory"), *table_of("b", "cpu")])
+        with pytest.raises(DataError, match=r"column memory: expected a finite number, got nothing \(30 such rows"):
+            ask(influx)
+
+    def test_fields_have_the_names_of_their_features_and_a_tag_that_is_named_is_one(self, influx):
+        influx.text = "\r\n".join([*table_of("1", "usage", "memory"), *table_of("2", "usage", "memory")])
+        renamed = {"fields": {"cpu": "usage"}}
+        assert ask(influx, **renamed).features == ("cpu", "memory")
+        table = ask(influx, **renamed, notes=FeatureNotes(names=("memory", "cpu", "host")))
+        assert table.rows[:2].tolist() == [[0.1, 0, 1], [0.1, 0, 2]]
+
+    def test_a_query_that_fails_on_its_way_is_said(self, influx):
+        influx.text = "\r\n".join(
+            [*table_of("a", "cpu"), "#datatype,string,string", ",error,reference", ",too big,897"]
+        )
+        with pytest.raises(DataError, match="influx telegraf system: the query failed: too big"):
             ask(influx)
 
     @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from anomaly_operator.domain.actions import StartJob
 from anomaly_operator.domain.cron import Cron, CronError
 from anomaly_operator.domain.times import parse_time, rfc3339
 
-RETRAINING = {"enabled": True, "data": "influx", "minDriftDuration": "60s", "cooldown": "10m", "maxPerDay": 2}
+RETRAINING = {"enabled": True, "data": "/data/rows.csv", "minDriftDuration": "60s", "cooldown": "10m", "maxPerDay": 2}
 
 
 def drifted(**retraining: Any) -> World:
@@ -50,7 +50,8 @@ def test_drift_that_holds_starts_one_job() -> None:
     assert len(world.jobs) == 1
     spec = world.jobs[0]["spec"]["template"]["spec"]["containers"][0]
     assert spec["command"] == ["anomaly-train"]
-    assert spec["args"][:6] == ["--data", "influx", "--model", "production", "--alias", "champion"]
+    assert spec["args"][:6] == ["--data", "/data/rows.csv", "--model", "production", "--like", "2"]
+    assert spec["args"][6:10] == ["--alias", "champion", "--compare-with", "2"]
     assert world.status["retrainings"][0]["trigger"] == "Drift"
     assert world.status["retrainings"][0]["outcome"] == "Running"
 
@@ -206,33 +207,57 @@ QUERY = 'from(bucket: "m") |> range(start: v.timeRangeStart, stop: v.timeRangeSt
     [
         ({"measurement": "system"}, ["--influx-bucket", "metrics", "--influx-measurement", "system"]),
         ({"query": QUERY}, ["--flux", f"option v = {{timeRangeStart: -30d, timeRangeStop: now()}}\n{QUERY}"]),
+        (
+            {"measurement": "system", "fields": {"cpu": "usage=x", "memory": "used"}},
+            [
+                *("--influx-bucket", "metrics", "--influx-measurement", "system"),
+                *("--influx-field", "cpu=usage=x", "--influx-field", "memory=used"),
+            ],
+        ),
     ],
 )
 def test_points_of_the_source_are_the_data_where_influx_is_asked_for(source: Any, expected: list[str]) -> None:
-    influxdb = SOURCE | source | {"tokenSecretRef": {"name": "influx-login", "key": "t"}}
+    influxdb = SOURCE | source | {"tokenSecretRef": TOKEN}
     world = serving(retraining={"enabled": True, "data": "influx"}, source={"influxdb": influxdb})
     world.say("retrain")
     world.settle()
     pod = world.jobs[0]["spec"]["template"]["spec"]
     container = pod["containers"][0]
     assert container["args"][: 2 + len(expected)] == ["--data", "influx", *expected]
-    given = {variable["name"]: variable["value"] for variable in container["env"]}
-    (mount,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "influxdb"]
+    given = {variable["name"]: variable.get("value") for variable in container["env"]}
+    (mount,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "anomaly-points"]
     assert given["INFLUXDB_TOKEN_FILE"] == f"{mount}/token"
     assert (given["INFLUXDB_URL"], given["INFLUXDB_ORG"]) == ("http://influx:8086", "acme")
-    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "influxdb"]
-    assert volume["secret"] == {"secretName": "influx-login", "items": [{"key": "t", "path": "token"}]}
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "anomaly-points"]
+    items = [{"key": "t", "path": "token"}]
+    assert volume["secret"] == {"secretName": "influx-login", "items": items, "optional": True}
 
 
-def test_fields_of_the_source_get_the_names_of_their_features() -> None:
-    influxdb = SOURCE | {"measurement": "system", "fields": {"cpu": "usage", "memory": "used"}}
-    world = serving(retraining={"enabled": True, "data": "influx"}, source={"influxdb": influxdb})
+TOKEN = {"name": "influx-login", "key": "t"}
+
+
+def test_a_template_of_the_user_s_own_finds_the_secrets_of_the_spec_where_its_variables_say() -> None:
+    template = {"spec": {"template": {"spec": {"containers": [{"name": "mine", "image": "mine"}] * 2}}}}
+    world = serving(
+        model={"name": "production", "alias": "champion", "credentialsSecretRef": {"name": "login"}},
+        retraining={"enabled": True, "data": "influx", "jobTemplate": template},
+        source={"influxdb": SOURCE | {"measurement": "system", "tokenSecretRef": TOKEN}},
+        influxdb=SOURCE | {"bucket": "written", "tokenSecretRef": {"name": "writer"}},
+    )
     world.say("retrain")
     world.settle()
-    arguments = world.jobs[0]["spec"]["template"]["spec"]["containers"][0]["args"]
-    flux = arguments[arguments.index("--flux") + 1]
-    assert 'filter(fn: (r) => r._field == "usage" or r._field == "used")' in flux
-    assert 'rename(columns: {"usage": "cpu", "used": "memory"})' in flux
+    pod = world.jobs[0]["spec"]["template"]["spec"]
+    secrets = {volume["name"]: volume["secret"]["secretName"] for volume in pod["volumes"]}
+    for container in pod["containers"]:
+        given = {variable["name"]: variable.get("value") for variable in container["env"]}
+        mounted = {mount["mountPath"]: secrets[mount["name"]] for mount in container["volumeMounts"]}
+        assert mounted == {
+            given["ANOMALY_CREDENTIALS_DIR"]: "login",
+            given["INFLUXDB_TOKEN_FILE"].removesuffix("/token"): "influx-login",
+            given["ANOMALY_INFLUXDB_DIR"]: "writer",
+        }
+        assert (given["ANOMALY_INFLUXDB_URL"], given["ANOMALY_INFLUXDB_ORG"]) == ("http://influx:8086", "acme")
+        assert given["ANOMALY_INFLUXDB_BUCKET"] == "written"
 
 
 def test_a_job_that_was_left_suspended_is_begun() -> None:

@@ -87,6 +87,11 @@ def test_defaults_are_not_shared_between_specs():
             "spec.source.influxdb",
             "results would be scored as points",
         ),
+        (
+            {"model": MODEL, "retraining": {"enabled": True, "data": "influx"}},
+            "spec",
+            "retraining.data influx needs spec.source.influxdb",
+        ),
         ({"model": MODEL, "autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "spec.autoscaling", "lower the one"),
     ],
 )
@@ -95,6 +100,20 @@ def test_what_is_wrong_is_said_with_its_place(spec, path, words):
         Spec.parse(spec)
     assert error.value.path == path
     assert words in error.value.problem
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"retraining": {"enabled": False, "data": "influx"}},
+        {"retraining": {"enabled": True, "data": "/data/rows.csv"}},
+        {"retraining": {"enabled": True, "data": "influx"}, "source": {"influxdb": INFLUX | {"measurement": "m"}}},
+        {"retraining": {"enabled": True, "data": "influx", "jobTemplate": {"spec": {}}}},
+    ],
+    ids=["not enabled", "a file", "with its source", "with a Job that knows"],
+)
+def test_retraining_from_influxdb_needs_to_know_where_the_points_are(spec):
+    assert Spec.parse({"model": MODEL} | spec).retraining.data
 
 
 def parsed(value):

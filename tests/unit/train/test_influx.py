@@ -14,10 +14,14 @@ def test_a_measurement_becomes_a_table_of_its_fields():
         "  |> range(start: -7d, stop: now())",
         '  |> filter(fn: (r) => r._measurement == "system")',
         '  |> filter(fn: (r) => r._field == "cpu" or r._field == "memory")',
-        "  |> group()",
+        '  |> drop(columns: ["_start", "_stop"])',
         '  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")',
-        '  |> sort(columns: ["_time"])',
     ]
+
+
+def test_a_field_is_asked_for_by_its_own_name():
+    query = source(fields={"cpu": "usage", "other": "x"}).query(("cpu", "memory"))
+    assert '  |> filter(fn: (r) => r._field == "usage" or r._field == "memory")' in query.splitlines()
 
 
 def test_a_query_of_ones_own_is_left_alone():

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from anomaly_operator.domain import drift_event, names
@@ -10,11 +11,9 @@ from anomaly_operator.domain.manifests.common import child
 from anomaly_operator.domain.manifests.pods import CREDENTIALS_DIR, TERMINATION_LOG, pod_security
 from anomaly_operator.domain.model import Observed, PodSettings
 from anomaly_operator.domain.records import DriftEpisode, Json, Retraining
+from anomaly_operator.domain.spec import PODS, Spec
 from anomaly_operator.domain.spec import Retraining as RetrainingSpec
-from anomaly_operator.domain.spec import Spec
 
-PODS = "pods"
-"""`spec.retraining.data` for the rows that the pods keep."""
 PODS_DIR = "/etc/anomaly-pods"
 COMPONENT = "retraining"
 _KEEP_SECONDS = 86_400
@@ -39,8 +38,9 @@ def retraining_job(
     """Return the Job: the user's template if there is one, else the detector image's `anomaly-train`.
 
     What asked for it is in the environment of every container: `ANOMALY_EVENT`, `ANOMALY_TRIGGER`,
-    `ANOMALY_TARGET_ALIAS`, `ANOMALY_ACTIVE_VERSION`, `MLFLOW_TRACKING_URI`. If it reads the pods' rows, a Secret of the
-    Job's name is mounted that opens their windows, and the Job is suspended until that is there.
+    `ANOMALY_TARGET_ALIAS`, `ANOMALY_ACTIVE_VERSION`, `MLFLOW_TRACKING_URI`; the Secrets that the spec names are mounted
+    into every container. If it reads the pods' rows, a Secret of the Job's name is mounted that opens their windows,
+    and the Job is suspended until that is there.
     """
     event = json.dumps(drift_event.event(line, drift, spec.drift.window), separators=(",", ":"))
     template = spec.retraining.job_template
@@ -58,9 +58,10 @@ def retraining_job(
         container["env"] = [*(container.get("env") or []), *environment]
         container.setdefault("terminationMessagePath", TERMINATION_LOG)
         container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
+    for name, folder, secret in _secrets(spec, line):
+        _mount(pod["spec"], name, folder, secret)
     if reads_pods(spec.retraining):
         content["suspend"] = True
-        _mount_pods(pod["spec"], line.job)
     return child(
         observed,
         "batch/v1",
@@ -72,16 +73,25 @@ def retraining_job(
     )
 
 
-def _mount_pods(pod: Json, secret: str) -> None:
-    pod["volumes"] = [*(pod.get("volumes") or []), {"name": "anomaly-pods", "secret": {"secretName": secret}}]
-    mount = {"name": "anomaly-pods", "mountPath": PODS_DIR, "readOnly": True}
+def _secrets(spec: Spec, line: Retraining) -> Iterator[tuple[str, str, Json]]:
+    """Yield volume name, folder and source of each Secret that every container sees."""
+    if spec.model.credentials_secret_ref:
+        yield "anomaly-credentials", CREDENTIALS_DIR, {"secretName": spec.model.credentials_secret_ref.name}
+    if reads_pods(spec.retraining):
+        yield "anomaly-pods", PODS_DIR, {"secretName": line.job}
+    yield from training_data.secrets(spec)
+
+
+def _mount(pod: Json, name: str, folder: str, secret: Json) -> None:
+    pod["volumes"] = [*(pod.get("volumes") or []), {"name": name, "secret": secret}]
+    mount = {"name": name, "mountPath": folder, "readOnly": True}
     for container in pod["containers"]:
         container["volumeMounts"] = [*(container.get("volumeMounts") or []), mount]
 
 
 def _environment(
     observed: Observed, spec: Spec, settings: PodSettings, line: Retraining, event: str, active_version: str
-) -> list[dict[str, str]]:
+) -> list[Json]:
     values = {
         "ANOMALY_NAMESPACE": observed.namespace,
         "ANOMALY_MODEL": observed.name,
@@ -97,28 +107,19 @@ def _environment(
         values["ANOMALY_CREDENTIALS_DIR"] = CREDENTIALS_DIR
     if reads_pods(spec.retraining):
         values["ANOMALY_PODS_FILE"] = f"{PODS_DIR}/pods.json"
-    if points := training_data.source(spec):
-        values |= training_data.environment(points)
-    return [{"name": name, "value": value} for name, value in values.items()]
+    values |= training_data.environment(spec)
+    pod_name = {"name": "ANOMALY_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    return [*({"name": name, "value": value} for name, value in values.items()), pod_name]
 
 
 def _default(spec: Spec, settings: PodSettings, line: Retraining, event: str, active_version: str) -> Json:
     pod_context, container_context = pod_security()
-    volumes: list[Json] = [{"name": "tmp", "emptyDir": {}}]
-    mounts: list[Json] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
-    if spec.model.credentials_secret_ref:
-        volumes.append({"name": "credentials", "secret": {"secretName": spec.model.credentials_secret_ref.name}})
-        mounts.append({"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True})
-    points = training_data.source(spec)
-    if points and (token := training_data.volume(points)):
-        volumes.append(token[0])
-        mounts.append(token[1])
     container: Json = {
         "name": "train",
         "image": spec.detector.image or settings.detector_image,
         "command": ["anomaly-train"],
         "args": _arguments(spec, line, event, active_version),
-        "volumeMounts": mounts,
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the pod's own
         "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
         "securityContext": container_context,
     }
@@ -127,7 +128,7 @@ def _default(spec: Spec, settings: PodSettings, line: Retraining, event: str, ac
         "automountServiceAccountToken": False,
         "securityContext": pod_context,
         "containers": [container],
-        "volumes": volumes,
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
     if spec.detector.image_pull_secrets:
         pod["imagePullSecrets"] = list(spec.detector.image_pull_secrets)
@@ -141,11 +142,11 @@ def _arguments(spec: Spec, line: Retraining, event: str, active_version: str) ->
     Not than the alias's holder: that may be one that was rejected.
     """
     alias, target = _alias(spec), spec.gates.anomaly_rate.target
-    points = training_data.source(spec)
     return [
         *("--data", spec.retraining.data or PODS),
-        *(training_data.arguments(points) if points else ()),
+        *training_data.arguments(spec),
         *("--model", spec.model.name),
+        *("--like", active_version),
         *(("--alias", alias, "--compare-with", active_version) if alias else ()),
         *("--keep-reference", f"{spec.retraining.keep_reference:g}"),
         *(("--contamination", f"{target:g}") if target else ()),

@@ -1,67 +1,57 @@
-"""Where a retraining Job gets its rows from, when that is InfluxDB: the points of `spec.source.influxdb`."""
+"""What a retraining Job has to do with InfluxDB: the points that it trains on, and the bucket that it tells."""
 
-import json
+from collections.abc import Iterator
 
 from anomaly_operator.domain.records import Json
-from anomaly_operator.domain.spec import Spec
-from anomaly_operator.domain.spec_influxdb import InfluxSource
+from anomaly_operator.domain.spec import INFLUX, Spec
+from anomaly_operator.domain.spec_influxdb import InfluxSource, SecretKeyRef
 
-INFLUX = "influx"
-TOKEN_DIR = "/etc/anomaly-training-influxdb"  # noqa: S105 - a folder
+POINTS_DIR = "/etc/anomaly-training-influxdb"
+TOLD_DIR = "/etc/anomaly-influxdb"
 RANGE_START = "-30d"
 
 
-def source(spec: Spec) -> InfluxSource | None:
-    """Return where the points are, if the Job is to read them and the spec says where."""
-    return spec.source.influxdb if spec.source and spec.retraining.data == INFLUX else None
-
-
-def arguments(points: InfluxSource) -> tuple[str, ...]:
-    """Return what `anomaly-train` is told of the points."""
+def arguments(spec: Spec) -> tuple[str, ...]:
+    """Return what `anomaly-train` is told of the points, if it is to train on those of `spec.source.influxdb`."""
+    points = _points(spec)
+    if points is None:
+        return ()
+    names = tuple(word for pair in points.fields.items() for word in ("--influx-field", "=".join(pair)))
     if points.query is not None:
         times = f"option v = {{timeRangeStart: {RANGE_START}, timeRangeStop: now()}}"
-        return ("--flux", f"{times}\n{points.query}")
-    if points.fields:
-        return ("--flux", _renamed(points))
-    return ("--influx-bucket", points.bucket, "--influx-measurement", points.measurement or "")
+        return ("--flux", f"{times}\n{points.query}", *names)
+    return ("--influx-bucket", points.bucket, "--influx-measurement", points.measurement or "", *names)
 
 
-def environment(points: InfluxSource) -> dict[str, str]:
-    """Return the variables that say where InfluxDB is and which file holds the token."""
-    token = {"INFLUXDB_TOKEN_FILE": f"{TOKEN_DIR}/token"} if points.token_secret_ref else {}
-    return {"INFLUXDB_URL": points.url, "INFLUXDB_ORG": points.org} | token
+def environment(spec: Spec) -> dict[str, str]:
+    """Return the variables that say where the points are, and which bucket is told what came of the training."""
+    values = {}
+    if points := _points(spec):
+        values = {"INFLUXDB_URL": points.url, "INFLUXDB_ORG": points.org}
+        if points.token_secret_ref:
+            values["INFLUXDB_TOKEN_FILE"] = f"{POINTS_DIR}/token"
+    if told := spec.influxdb:
+        values["ANOMALY_INFLUXDB_URL"] = told.url
+        values["ANOMALY_INFLUXDB_ORG"] = told.org
+        values["ANOMALY_INFLUXDB_BUCKET"] = told.bucket
+        if told.token_secret_ref:
+            values["ANOMALY_INFLUXDB_DIR"] = TOLD_DIR
+    return values
 
 
-def volume(points: InfluxSource) -> tuple[Json, Json] | None:
-    """Return the volume with the token and its mount, if there is a token."""
-    reference = points.token_secret_ref
-    if reference is None:
-        return None
-    items = [{"key": reference.key, "path": "token"}]
-    return (
-        {"name": "influxdb", "secret": {"secretName": reference.name, "items": items}},
-        {"name": "influxdb", "mountPath": TOKEN_DIR, "readOnly": True},
-    )
+def secrets(spec: Spec) -> Iterator[tuple[str, str, Json]]:
+    """Yield volume name, folder and source of each Secret with a token."""
+    points, told = _points(spec), spec.influxdb
+    if points and points.token_secret_ref:
+        yield "anomaly-points", POINTS_DIR, _token(points.token_secret_ref)
+    if told and told.token_secret_ref:
+        yield "anomaly-influxdb", TOLD_DIR, _token(told.token_secret_ref)
 
 
-def _renamed(points: InfluxSource) -> str:
-    """Return a query for the fields that are features, under the features' names."""
-    fields = " or ".join(f"r._field == {_quoted(name)}" for name in points.fields.values())
-    names = ", ".join(f"{_quoted(name)}: {_quoted(feature)}" for feature, name in points.fields.items())
-    return "\n  |> ".join(
-        [
-            f"from(bucket: {_quoted(points.bucket)})",
-            f"range(start: {RANGE_START})",
-            f"filter(fn: (r) => r._measurement == {_quoted(points.measurement or '')})",
-            f"filter(fn: (r) => {fields})",
-            "group()",
-            'pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")',
-            f"rename(columns: {{{names}}})",
-            'sort(columns: ["_time"])',
-        ]
-    )
+def _token(secret: SecretKeyRef) -> Json:
+    # Optional: without it the training says what is missing, instead of a pod that waits until its deadline.
+    return {"secretName": secret.name, "items": [{"key": secret.key, "path": "token"}], "optional": True}
 
 
-def _quoted(text: str) -> str:
-    """Return a Flux string literal; `${` would begin an interpolation."""
-    return json.dumps(text, ensure_ascii=False).replace("${", "\\${")
+def _points(spec: Spec) -> InfluxSource | None:
+    return spec.source.influxdb if spec.source and spec.retraining.data == INFLUX else None
