@@ -1,6 +1,8 @@
 """Say which features make a row anomalous, and how much."""
 
 import math
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,8 +41,10 @@ class Explainer:
         self._scorer = scorer
         self._units = units or {}
         self._top_k = top_k
-        self._quantiles = score_quantiles
-        self._sorted = [] if reference is None else [np.sort(c[np.isfinite(c)]) for c in reference.T]
+        # Plain arrays: a single value is found in them sooner than NumPy has made an array of it.
+        self._quantiles = None if score_quantiles is None else array("d", score_quantiles.tolist())
+        columns = () if reference is None else reference.T
+        self._sorted = [array("d", np.sort(c[np.isfinite(c)]).tolist()) for c in columns]
         self._tree: TreeShap | None = None
         if (
             isinstance(scorer, ForestScorer)
@@ -71,25 +75,28 @@ class Explainer:
             return np.array([self._any.values(row) for row in rows]).reshape(rows.shape)
         forest = self._scorer.forest
         lengths = self._tree.values(self._scorer.forest_rows(rows))
-        total = lengths.sum(axis=1)
+        total = np.add.reduce(lengths, axis=1)
         # Longer paths are more normal, so the quotient is negative; its limit for equal lengths is the slope.
-        slope = -math.log(2) / forest.denominator * self.base
         small = np.abs(total) < SMALLEST_SUM
-        factor = np.where(small, slope, (scores - self.base) / np.where(small, 1.0, total))
+        factor = (scores - self.base) / np.where(small, 1.0, total)
+        if small.any():
+            factor[small] = -math.log(2) / forest.denominator * self.base
         return lengths * factor[:, None]
 
     def explain(self, rows: Floats, scores: Floats) -> list[dict[str, Any]]:
         """Return one explanation a row, as docs/pod-contract.md describes it: plain JSON."""
         values = self.shap_values(rows, scores)
-        return [self._explanation(*one) for one in zip(rows, scores.tolist(), values, strict=True)]
+        table = zip(rows.tolist(), scores.tolist(), values.tolist(), strict=True)
+        return [self._explanation(*one) for one in table]
 
-    def _explanation(self, row: Floats, score: float, values: Floats) -> dict[str, Any]:
-        size = float(np.abs(values).sum())
-        order = np.argsort(-np.abs(values), kind="stable")[: self._top_k]
-        contributions = [self._contribution(int(i), row, values, size) for i in order]
+    def _explanation(self, row: list[float], score: float, values: list[float]) -> dict[str, Any]:
+        sizes = [abs(value) for value in values]
+        whole = sum(sizes)
+        order = sorted(range(len(values)), key=sizes.__getitem__, reverse=True)[: self._top_k]
+        contributions = [self._contribution(i, row[i], values[i], whole) for i in order]
         confidence = None
         if self._quantiles is not None:
-            confidence = float(np.searchsorted(self._quantiles, score, side="left")) / len(self._quantiles)
+            confidence = bisect_left(self._quantiles, score) / len(self._quantiles)
         return {
             "text": wording.text(contributions),
             "interpretation": wording.interpretation(
@@ -99,22 +106,22 @@ class Explainer:
             "contributions": contributions,
         }
 
-    def _contribution(self, i: int, row: Floats, values: Floats, size: float) -> dict[str, Any]:
-        feature, value, contribution = self._scorer.features[i], float(row[i]), float(values[i])
+    def _contribution(self, i: int, value: float, contribution: float, whole: float) -> dict[str, Any]:
+        feature = self._scorer.features[i]
         return {
             "feature": feature,
             "value": value if math.isfinite(value) else None,
             "unit": self._units.get(feature, ""),
             "contribution": contribution,
-            "share": contribution / size if size else 0.0,
+            "share": contribution / whole if whole else 0.0,
             "direction": "INCREASES" if contribution >= 0 else "DECREASES",
             "percentile": self._percentile(i, value),
         }
 
     def _percentile(self, i: int, value: float) -> float | None:
         """Return the per cent of the reference below a value, ties counted half."""
-        if not self._sorted or not len(self._sorted[i]) or math.isnan(value):
+        if not self._sorted or not self._sorted[i] or math.isnan(value):
             return None
         known = self._sorted[i]
-        below, upto = known.searchsorted(value, "left"), known.searchsorted(value, "right")
-        return 50.0 * float(below + upto) / len(known)
+        below = bisect_left(known, value)
+        return 50.0 * (below + bisect_right(known, value, below)) / len(known)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_detector.native import BOX, KERNEL, Addresses
+from anomaly_detector.native import KERNEL, Addresses
 from anomaly_detector.scoring.forest import FlatForest
 
 Floats = NDArray[np.float64]
@@ -115,7 +115,7 @@ class TreeShap:
         values = np.zeros(rows.shape)
         for group in self._groups:
             if KERNEL is not None and group.addresses is not None:
-                KERNEL.shap_values(rows, group.addresses, *group.shape, values)
+                KERNEL.shap_values(rows, group.addresses, group.runs, group.length, values)
             else:
                 group.add(rows, values)
         return values
@@ -142,19 +142,23 @@ class _Group:
     def __init__(
         self, leaves: Leaves, chosen: NDArray[np.intp], used: NDArray[np.bool_], length: int, *, tabulate: bool
     ) -> None:
-        self.columns = np.nonzero(used[chosen])[1].reshape(-1, length)
-        self.shape = self.columns.shape
+        columns = np.nonzero(used[chosen])[1].reshape(-1, length)
+        order = np.lexsort(columns.T)  # those with the same features side by side, as the kernel wants them
+        chosen, self.columns = chosen[order], columns[order]
         place = (chosen[:, None], self.columns)
         low, high, missing = leaves.low[place], leaves.high[place], leaves.missing[place]
         self._leaves = Leaves(low, high, missing, leaves.share[place], leaves.value[chosen])
+        self.length = length
         self._nodes, self._weights = _gauss_legendre(length)
         self.table = self._tabulate(length) if tabulate else None
         self._first = np.arange(len(chosen)) << length
         self.addresses = None
         if self.table is not None:
-            boxes = np.empty(self.shape, dtype=BOX)
-            boxes["low"], boxes["high"], boxes["missing"], boxes["column"] = low, high, missing, self.columns
-            self.addresses = Addresses(boxes, self.table)
+            starts = np.flatnonzero(np.append(True, (self.columns[1:] != self.columns[:-1]).any(axis=1)))
+            self.runs = len(starts)
+            kinds = self.columns[starts].astype(np.int32)
+            ends = np.append(starts, len(chosen)).astype(np.int64)
+            self.addresses = Addresses(low.T, high.T, missing.T, kinds, ends, self.table)
 
     def add(self, rows: NDArray[np.float32], values: Floats) -> None:
         """Add the leaves' contributions for each row to `values`."""

@@ -21,8 +21,6 @@ NODE = np.dtype(
     [("threshold", np.float32), ("left", np.int32), ("feature", np.int32), ("missing_left", np.int32)], align=True
 )
 """`struct node` of kernel.c."""
-BOX = np.dtype([("low", np.float32), ("high", np.float32), ("column", np.int32), ("missing", np.int32)], align=True)
-"""`struct box` of kernel.c."""
 
 
 class Kernel:
@@ -41,7 +39,7 @@ class Kernel:
         self._path_lengths = loaded.path_lengths
         self._path_lengths.argtypes = [pointer, number, number, *[pointer] * 3, number, number, pointer]
         self._shap_values = loaded.shap_values
-        self._shap_values.argtypes = [pointer, number, number, pointer, pointer, number, number, pointer]
+        self._shap_values.argtypes = [pointer, number, number, *[pointer] * 6, number, number, pointer]
         self._merge = loaded.merge
         self._merge.argtypes = [pointer, number, pointer, number, pointer]
         for function in (self._path_lengths, self._shap_values, self._merge):
@@ -55,11 +53,11 @@ class Kernel:
         return total
 
     def shap_values(
-        self, rows: NDArray[np.float32], leaves: "Addresses", count: int, length: int, values: Floats
+        self, rows: NDArray[np.float32], leaves: "Addresses", runs: int, length: int, values: Floats
     ) -> None:
-        """Add contributions to `values`; `leaves` are `count` times `length` boxes (dtype BOX) and the table."""
+        """Add contributions to `values`; `leaves` are the arrays of `struct leaves` in kernel.c."""
         rows = np.ascontiguousarray(rows, dtype=np.float32)
-        self._shap_values(rows.ctypes.data, *rows.shape, *leaves.pointers, count, length, values.ctypes.data)
+        self._shap_values(rows.ctypes.data, *rows.shape, *leaves.pointers, runs, length, values.ctypes.data)
 
     def merge(self, a: Floats, b: Floats) -> tuple[float, float, float]:
         """Return gap, area and Anderson-Darling's sum of two ascending samples."""

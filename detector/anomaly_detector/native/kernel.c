@@ -68,40 +68,79 @@ void path_lengths(const float *rows, int64_t count, int64_t width, const struct 
     }
 }
 
-/* What one feature of a row must satisfy on the path to a leaf: low < x <= high. */
-struct box {
-    float low;
-    float high;
-    int32_t column;
-    int32_t missing;
+/* Leaves with the same `length` (at most 8) features on their paths, in runs that have the very same ones: `columns` is
+ * (runs, length), run r holds leaves `starts[r]` up to `starts[r + 1]`. A row meets condition k of a leaf if
+ * low < x <= high, and with NaN if `missing`; these three are (length, leaves), so that one condition of many leaves is
+ * compared at once. `table` is (leaves, 2^length, length): contributions by which conditions are met. */
+struct leaves {
+    const float *low;
+    const float *high;
+    const uint8_t *missing;
+    const int32_t *columns;
+    const int64_t *starts;
+    const double *table;
+    int64_t runs;
 };
 
-/* Look up the contributions of leaves with `length` (at most 8) features on their paths by which of the conditions a
- * row meets, and add them to `values`, (count, width). `boxes` is (leaves, length), `table` (leaves, 2^length, length). */
-void shap_values(const float *rows, int64_t count, int64_t width, const struct box *boxes, const double *table,
-                 int64_t leaves, int64_t length, double *values)
+enum { BLOCK = 256 };
+
+/* Say which of `some` leaves from `first` on meet condition k: bit k of their patterns. */
+static inline void compare(const struct leaves *of, int64_t all, int64_t k, int64_t first, int64_t some, float x,
+                           uint32_t *restrict pattern)
 {
-    for (int64_t i = 0; i < count; i++) {
-        const float *row = rows + i * width;
-        double *total = values + i * width;
-        int special = 0;
-        for (int64_t f = 0; f < width; f++)
-            special |= !(fabsf(row[f]) < INFINITY);
-        for (int64_t leaf = 0; leaf < leaves; leaf++) {
-            const struct box *box = boxes + leaf * length;
-            int64_t pattern = leaf << length;
-            for (int64_t k = 0; k < length; k++) {
-                float x = row[box[k].column];
-                int met = (x > box[k].low) & (x <= box[k].high);
-                if (special)
-                    met = x != x ? box[k].missing : met | ((box[k].low == -INFINITY) & (x <= box[k].high));
-                pattern |= (int64_t)met << k;
-            }
-            const double *entry = table + pattern * length;
+    const float *low = of->low + k * all + first, *high = of->high + k * all + first;
+    const uint8_t *missing = of->missing + k * all + first;
+    if (fabsf(x) < INFINITY)
+        for (int64_t i = 0; i < some; i++)
+            pattern[i] |= (uint32_t)((x > low[i]) & (x <= high[i])) << k;
+    else if (x != x)
+        for (int64_t i = 0; i < some; i++)
+            pattern[i] |= (uint32_t)missing[i] << k;
+    else /* no value is above -inf, but -inf itself goes left everywhere */
+        for (int64_t i = 0; i < some; i++)
+            pattern[i] |= (uint32_t)(((x > low[i]) | (low[i] == -INFINITY)) & (x <= high[i])) << k;
+}
+
+/* Inlined with `length` a constant, so that the loops over it are unrolled. */
+static inline void look_up(const float *row, const struct leaves *of, int64_t length, double *total)
+{
+    int64_t all = of->starts[of->runs];
+    for (int64_t run = 0; run < of->runs; run++) {
+        const int32_t *columns = of->columns + run * length;
+        double sum[8] = {0};
+        for (int64_t first = of->starts[run]; first < of->starts[run + 1]; first += BLOCK) {
+            int64_t left = of->starts[run + 1] - first, some = left < BLOCK ? left : BLOCK;
+            uint32_t pattern[BLOCK] = {0};
             for (int64_t k = 0; k < length; k++)
-                total[box[k].column] += entry[k];
+                compare(of, all, k, first, some, row[columns[k]], pattern);
+            for (int64_t i = 0; i < some; i++) {
+                const double *entry = of->table + (((first + i) << length) + pattern[i]) * length;
+                for (int64_t k = 0; k < length; k++)
+                    sum[k] += entry[k];
+            }
         }
+        for (int64_t k = 0; k < length; k++)
+            total[columns[k]] += sum[k];
     }
+}
+
+/* Add the leaves' contributions for each row to `values`, (count, width). */
+void shap_values(const float *rows, int64_t count, int64_t width, const float *low, const float *high,
+                 const uint8_t *missing, const int32_t *columns, const int64_t *starts, const double *table,
+                 int64_t runs, int64_t length, double *values)
+{
+    const struct leaves of = {low, high, missing, columns, starts, table, runs};
+    for (int64_t i = 0; i < count; i++, rows += width, values += width)
+        switch (length) {
+        case 1: look_up(rows, &of, 1, values); break;
+        case 2: look_up(rows, &of, 2, values); break;
+        case 3: look_up(rows, &of, 3, values); break;
+        case 4: look_up(rows, &of, 4, values); break;
+        case 5: look_up(rows, &of, 5, values); break;
+        case 6: look_up(rows, &of, 6, values); break;
+        case 7: look_up(rows, &of, 7, values); break;
+        default: look_up(rows, &of, 8, values); break;
+        }
 }
 
 /* Merge two ascending samples. found[0]: largest gap between their distribution functions; found[1]: area between
