@@ -98,19 +98,24 @@ class _Supervisor:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         stopping = asyncio.create_task(self._stopping.wait())
+        serving = asyncio.create_task(self._serve(name, ready))
         try:
-            await self._plane.start()
-            self._record(name)
-            ready(self._plane.server)
-            failure = asyncio.create_task(self._plane.wait())
-            done, _ = await asyncio.wait({stopping, failure}, return_when=asyncio.FIRST_COMPLETED)
-            if failure in done:
-                failure.result()
-            failure.cancel()
+            await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
         finally:
             self._stopping.set()
+            serving.cancel()
+            await asyncio.wait({serving})
             await self._end_children()
             await self._plane.stop()
+
+    async def _serve(self, name: str, ready: Callable[[str], None]) -> None:
+        """Start the control plane and return when it has ended by itself."""
+        await self._plane.start()
+        self._record(name)
+        ready(self._plane.server)
+        await self._plane.wait()
 
     def _record(self, name: str) -> None:
         started = psutil.Process().create_time()

@@ -232,6 +232,17 @@ def test_a_control_plane_that_does_not_start_says_why_and_leaves_nothing_behind(
     assert not machine.cluster().folder.exists()
 
 
+def test_control_c_ends_a_control_plane_that_is_still_starting(machine, assets, tmp_path):
+    started = tmp_path / "started"
+    (assets / "kube-apiserver").write_text(f"#!/bin/sh\ntouch {started}\nexec sleep 1000\n")
+    machine.env["KUBEBUILDER_ASSETS"] = str(assets)
+    process = subprocess.Popen([sys.executable, "-m", "anomaly_devcluster", "up", "--foreground"], env=machine.env)
+    eventually(started.exists)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert not machine.cluster().folder.exists()
+
+
 def test_missing_programs_of_a_real_control_plane_are_named(machine, tmp_path_factory):
     empty = tmp_path_factory.mktemp("assets")
     machine.env["KUBEBUILDER_ASSETS"] = str(empty)
