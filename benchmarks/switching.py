@@ -24,25 +24,22 @@ from typing import Any
 import aiohttp
 import numpy as np
 import orjson
-import yaml
-from helm_python import Chart
 
 ROOT = Path(__file__).parent.parent
 RIG = Path(__file__).parent / "rig"
 sys.path[:0] = [str(RIG), str(ROOT / "demo")]
 
 from http_api import MERGE, Api, api  # noqa: E402 - the path comes first
-from operator_process import BIN, OperatorProcess  # noqa: E402
+from operator_process import BIN  # noqa: E402
+from whole import NAMESPACE, operating  # noqa: E402
 
 from anomaly_detector.report import ERROR_RATE  # noqa: E402
 from anomaly_devcluster import testing  # noqa: E402
 from anomaly_devcluster.client import PODS, SERVICES, Resource  # noqa: E402
 from anomaly_operator.domain import names  # noqa: E402
-from mlflow_server import free_port, mlflow_server  # noqa: E402
+from mlflow_server import mlflow_server  # noqa: E402
 
-NAMESPACE, NAME, REGISTERED, ALIAS = "bench", "cpu", "switching", "champion"
-SYSTEM = "anomaly-system"
-IMAGE = "anomaly-detector:bench"
+NAME, REGISTERED, ALIAS = "cpu", "switching", "champion"
 MODELS = Resource(names.API_VERSION, names.PLURAL, names.KIND)
 PATIENCE = 180.0
 HOLD = 0.2
@@ -206,39 +203,6 @@ def model() -> dict[str, Any]:
     }
 
 
-def chart() -> list[dict[str, Any]]:
-    """Return the chart's objects, without a Deployment of the operator that does anything."""
-    with Chart.load(ROOT / "charts" / "anomaly-operator") as loaded:
-        files = loaded.render({"replicas": 0}, name="anomaly-operator", namespace=SYSTEM)
-    return [
-        one for file, text in sorted(files.items()) if file.endswith(".yaml") for one in yaml.safe_load_all(text) if one
-    ]
-
-
-@contextlib.contextmanager
-def operating(cluster: testing.Cluster, folder: Path, tracking_uri: str) -> Iterator[OperatorProcess]:
-    """Run the operator on a cluster with the chart in it."""
-    cluster.load_image(IMAGE, [str(BIN / "anomaly-detector"), "--bind", "$(POD_IP)"])
-    for namespace in (SYSTEM, NAMESPACE):
-        cluster.kubectl("create", "namespace", namespace)
-    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=chart())
-    process = OperatorProcess(
-        folder,
-        cluster.kubeconfig,
-        port=free_port(),
-        NAMESPACE=SYSTEM,
-        DETECTOR_IMAGE=IMAGE,
-        TRACKING_URI=tracking_uri,
-        REPORT_HEARTBEAT_SECONDS="1",
-        READINESS_PERIOD_SECONDS="1",
-    )
-    try:
-        process.wait_ready()
-        yield process
-    finally:
-        process.kill()
-
-
 @contextlib.contextmanager
 def users(url: str, rate: float) -> Iterator[Callable[[], dict[str, Any]]]:
     """Run the users; what is yielded ends them and returns what they got."""
@@ -345,7 +309,8 @@ def measurements(size: Size = Size()) -> list[dict[str, Any]]:
     ):
         folder = Path(name)
         versions = Registered(registry.uri, folder)
-        with operating(cluster, folder, registry.uri):
+        quick = {"REPORT_HEARTBEAT_SECONDS": "1", "READINESS_PERIOD_SECONDS": "1"}
+        with operating(cluster, folder, registry.uri, **quick):
             return reported(asyncio.run(play(cluster, versions, size)))
 
 

@@ -40,7 +40,7 @@ class OperatorProcess:
             "LOG_LEVEL": "warning",
         } | settings
         environment = {f"ANOMALY_OPERATOR_{name}": value for name, value in values.items()}
-        self._url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}"
         self.log = folder / "operator.log"
         self.started = time.perf_counter()
         with self.log.open("ab") as output:
@@ -71,7 +71,7 @@ class OperatorProcess:
         while True:
             self.check(seconds)
             try:
-                with urllib.request.urlopen(f"{self._url}/readyz", timeout=5):
+                with urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
                     return time.perf_counter() - self.started
             except (urllib.error.URLError, OSError):
                 time.sleep(POLL)
@@ -83,7 +83,7 @@ class OperatorProcess:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples with these labels."""
-        with urllib.request.urlopen(f"{self._url}/metrics", timeout=60) as answer:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=60) as answer:
             text = answer.read().decode()
         wanted = {f'{key}="{value}"' for key, value in labels.items()}
         return sum(

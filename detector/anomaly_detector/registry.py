@@ -8,6 +8,7 @@ import asyncio
 import os
 import ssl
 import sys
+from base64 import b64encode
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -50,15 +51,14 @@ async def download(settings: FetchSettings, folder: Path) -> Path:
 
 
 def _session(settings: FetchSettings) -> aiohttp.ClientSession:
-    auth = None
     headers = {}
     if settings.token:
         headers["authorization"] = f"Bearer {settings.token}"
     elif settings.username:
-        auth = aiohttp.BasicAuth(settings.username, settings.password or "")
+        login = f"{settings.username}:{settings.password or ''}"
+        headers["authorization"] = f"Basic {b64encode(login.encode()).decode()}"
     context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
     return aiohttp.ClientSession(
-        auth=auth,
         headers=headers,
         connector=aiohttp.TCPConnector(ssl=context),
         timeout=aiohttp.ClientTimeout(connect=5, sock_read=20),

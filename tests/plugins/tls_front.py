@@ -53,7 +53,7 @@ async def _serve(target, tokens, context, ended, listening):
             headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
             token = headers.get("Authorization", "").removeprefix("Bearer ")
             if token in tokens:
-                headers["Authorization"] = aiohttp.BasicAuth(*tokens[token]).encode()
+                headers["Authorization"] = aiohttp.encode_basic_auth(*tokens[token])
             url = target + request.raw_path
             body = await request.read()
             async with session.request(

@@ -6,6 +6,7 @@ and never follow a redirect.
 
 import json
 import ssl
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -160,7 +161,8 @@ class Registry:
         if token:
             return {"Authorization": f"Bearer {token}"}
         if user:
-            return {"Authorization": aiohttp.BasicAuth(user, self._file("MLFLOW_TRACKING_PASSWORD") or "").encode()}
+            login = f"{user}:{self._file('MLFLOW_TRACKING_PASSWORD') or ''}"
+            return {"Authorization": f"Basic {b64encode(login.encode()).decode()}"}
         return {}
 
     def _file(self, name: str) -> str | None:

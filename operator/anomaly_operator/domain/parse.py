@@ -27,6 +27,7 @@ from anomaly_operator.domain.times import parse_time
 REFUSED = 65
 """Exit code of a container whose artifact is not what was resolved, or may not be loaded."""
 CONTAINER = "detector"
+_CRASHES = "CrashLoopBackOff"
 
 
 def pod(body: Json, *, report_received: float | None = None, acknowledged: RoleOrder | None = None) -> Pod | None:
@@ -214,14 +215,21 @@ def _refusal(status: Json) -> str | None:
 
 
 def _trouble(status: Json) -> str | None:
-    for container, state in _states(status):
-        waiting = state.get("waiting") or {}
-        if waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
-            return f"{container}: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+    """Return what keeps a pod from being ready: of one that crashes again and again its last words, not the pause."""
+    waiting = [
+        (container, state["waiting"])
+        for container, state in _states(status)
+        if (state.get("waiting") or {}).get("reason") not in (None, "PodInitializing", "ContainerCreating")
+    ]
+    for container, why in waiting:
+        if why["reason"] != _CRASHES:
+            return f"{container}: {why['reason']}: {why.get('message', '')}".rstrip(": ")
     for container, state in _states(status):
         ended = state.get("terminated") or {}
         if ended.get("exitCode"):
             return f"{container}: exit code {ended['exitCode']}: {ended.get('message', '')}".strip().rstrip(":")
+    for container, why in waiting:
+        return f"{container}: {_CRASHES}: {why.get('message', '')}".rstrip(": ")
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"

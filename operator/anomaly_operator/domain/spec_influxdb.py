@@ -18,18 +18,24 @@ class SecretKeyRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InfluxDB:
-    """Where the detectors write what they saw."""
+class InfluxServer:
+    """A bucket of an InfluxDB 2."""
 
     url: str = field("Address of InfluxDB 2.", maxLength=2048, pattern=_URI)
     org: str = field("Organisation.", maxLength=256)
     bucket: str = field("Bucket.", maxLength=256)
     token_secret_ref: SecretKeyRef | None = field("Secret with the token, re-read as it rotates.", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfluxDB(InfluxServer):
+    """Where the detectors write what they saw."""
+
     write: Literal["all", "sampled", "anomalies"] = field("Which predictions are written.", default="anomalies")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InfluxSource:
+class InfluxSource(InfluxServer):
     """Points that land in a bucket and are to be scored."""
 
     RULES: ClassVar = (
@@ -55,9 +61,6 @@ class InfluxSource:
         ),
     )
 
-    url: str = field("Address of InfluxDB 2.", maxLength=2048, pattern=_URI)
-    org: str = field("Organisation.", maxLength=256)
-    bucket: str = field("Bucket of the points, and of their results.", maxLength=256)
     measurement: str | None = field(
         "Measurement whose fields are the features. Each series (host, for example) is scored by itself.",
         default=None, minLength=1, maxLength=256,
@@ -74,9 +77,6 @@ class InfluxSource:
         "Measurement that results are written to, with the tags and time of their point.",
         default="anomaly_result", minLength=1, maxLength=256,
     )  # fmt: skip
-    token_secret_ref: SecretKeyRef | None = field(
-        "Secret with the token, which must be allowed to read and write the bucket.", default=None
-    )
     interval: float = field("How often new points are read.", default="10s", format="duration")
     lateness: float = field(
         "How late a point may arrive; one that is later is not scored. A point without all features waits as long for"
@@ -89,4 +89,7 @@ class InfluxSource:
 class SourceSpec:
     """Points to score without a client."""
 
-    influxdb: InfluxSource | None = field("Points of an InfluxDB 2 bucket.", default=None)
+    influxdb: InfluxSource | None = field(
+        "Points of an InfluxDB 2 bucket. Results go to the same: the token must be allowed to read and write it.",
+        default=None,
+    )

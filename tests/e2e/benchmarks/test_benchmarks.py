@@ -42,3 +42,14 @@ def test_no_request_is_lost_while_users_are_switched_and_rolled_back():
     assert sum(answers.values()) == lost["n"]
     # A machine that is busy with other tests sheds load (503); nothing else may go wrong.
     assert {"1 200", "2 200"} <= set(answers) <= {"1 200", "2 200", "1 503", "2 503"}
+
+
+def test_a_registry_that_calls_is_measured_beside_one_that_is_asked():
+    found = measured("webhook")
+    called, asked = (
+        found[f"{way}: alias moved until the candidate's Deployment exists"]
+        for way in ("webhook", "polling every second")
+    )
+    assert (called["n"], asked["n"]) == (2, 2)
+    assert 0 < called["p50"] <= called["p95"]
+    assert called["peers"]["polling every second"] == asked["p50"] > 0

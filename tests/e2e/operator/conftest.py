@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -266,6 +267,19 @@ def edit(cluster, namespace, **spec):
 
 def pods(cluster, namespace, color):
     return json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-l", TRACK + color, "-o", "json"))["items"]
+
+
+def servers(namespace, color):
+    """Return the processes that serve on a color."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            said = process.environ()
+            if (said.get("ANOMALY_NAMESPACE"), said.get("ANOMALY_COLOR")) == (namespace, color):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return [process for process in found if process.pid != os.getpid()]
 
 
 def eventually(fact, seconds=300):

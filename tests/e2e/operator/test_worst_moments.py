@@ -1,12 +1,10 @@
 """A breach, or a change of mind, at the worst moment: whole rollouts with everything around the operator real."""
 
 import json
-import os
 import time
 import urllib.request
 
 import numpy as np
-import psutil
 import pytest
 from tests.e2e.operator.conftest import (
     annotate,
@@ -18,6 +16,7 @@ from tests.e2e.operator.conftest import (
     outcomes,
     pods,
     selected,
+    servers,
     status,
     wait,
 )
@@ -38,19 +37,6 @@ def held_in_analysis(cluster, namespace):
     wait(cluster, namespace, "jsonpath={.status.candidate.color}")
     edit(cluster, namespace, blueGreen={"prePromotionAnalysis": {"duration": "10m"}})
     wait(cluster, namespace, "jsonpath={.status.step}=Analyse")
-
-
-def servers(namespace, color):
-    """Return the processes that serve on a color."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            said = process.environ()
-            if (said.get("ANOMALY_NAMESPACE"), said.get("ANOMALY_COLOR")) == (namespace, color):
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return [process for process in found if process.pid != os.getpid()]
 
 
 def test_a_version_that_crashes_again_and_again_after_its_promotion_is_rolled_back(

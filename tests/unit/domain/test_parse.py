@@ -135,6 +135,17 @@ def test_exit_code_69_is_trouble_and_no_refusal() -> None:
     assert pod.trouble == "fetch: exit code 69: registry: connection refused"
 
 
+def test_a_container_that_fails_again_and_again_says_its_last_words_and_not_how_long_it_pauses() -> None:
+    body = pod_body()
+    ended = {"terminated": {"exitCode": 69, "message": "unavailable: the registry lists no files"}}
+    waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s restarting failed container"}}
+    for last, words in ((ended, "exit code 69: unavailable: the registry lists no files"), ({}, "CrashLoopBackOff:")):
+        body["status"]["initContainerStatuses"] = [{"name": "fetch", "state": waiting, "lastState": last}]
+        pod = parse.pod(body)
+        assert pod is not None
+        assert f"fetch: {words}" in (pod.trouble or "")
+
+
 def test_digest_of_the_first_pod_is_read_from_its_termination_message() -> None:
     body = pod_body()
     ended = {"terminated": {"exitCode": 0, "message": '{"digest": "sha256:ab"}'}}

@@ -8,7 +8,7 @@ from anomaly_operator.domain.manifests.pods import INFLUXDB_DIR, SOURCE_INFLUXDB
 from anomaly_operator.domain.model import Observed, PodSettings
 from anomaly_operator.domain.records import Json
 from anomaly_operator.domain.spec import Spec
-from anomaly_operator.domain.spec_influxdb import InfluxDB, SourceSpec
+from anomaly_operator.domain.spec_influxdb import InfluxDB, InfluxServer, SourceSpec
 
 SCHEMA_VERSION = 1
 
@@ -52,32 +52,24 @@ def config_map(observed: Observed, spec: Spec, settings: PodSettings) -> Json:
 
 
 def _influxdb(influxdb: InfluxDB | None) -> Json | None:
-    if influxdb is None:
-        return None
-    token = f"{INFLUXDB_DIR}/token" if influxdb.token_secret_ref else None
-    return {
-        "url": influxdb.url,
-        "org": influxdb.org,
-        "bucket": influxdb.bucket,
-        "write": influxdb.write,
-        "tokenFile": token,
-    }
+    return None if influxdb is None else _server(influxdb, INFLUXDB_DIR) | {"write": influxdb.write}
 
 
 def _source(observed: Observed, source: SourceSpec | None) -> Json | None:
     if source is None or source.influxdb is None:
         return None
     influxdb = source.influxdb
-    return {
-        "url": influxdb.url,
-        "org": influxdb.org,
-        "bucket": influxdb.bucket,
+    return _server(influxdb, SOURCE_INFLUXDB_DIR) | {
         "measurement": influxdb.measurement,
         "query": influxdb.query,
         "fields": dict(influxdb.fields),
         "resultMeasurement": influxdb.result_measurement,
         "intervalSeconds": influxdb.interval,
         "latenessSeconds": influxdb.lateness,
-        "tokenFile": f"{SOURCE_INFLUXDB_DIR}/token" if influxdb.token_secret_ref else None,
         "ownerUid": observed.uid,
     }
+
+
+def _server(server: InfluxServer, folder: str) -> Json:
+    token = f"{folder}/token" if server.token_secret_ref else None
+    return {"url": server.url, "org": server.org, "bucket": server.bucket, "tokenFile": token}
