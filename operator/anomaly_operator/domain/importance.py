@@ -47,6 +47,11 @@ def due(now: float, length: float, *, since: float, recorded: int | None) -> Per
     return None if known or period.end <= since else period
 
 
+def ends(now: float, length: float) -> float:
+    """Return when the period of `now` ends, and so is the next to be recorded."""
+    return (now // length + 1) * length
+
+
 def merge(answers: Mapping[str, Mapping[str, Any]]) -> Importance:
     """Merge what pods answered (`GET /shap`), by name; means are weighted by the rows that they stand for.
 

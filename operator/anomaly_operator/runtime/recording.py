@@ -6,7 +6,9 @@ under way: no look at a model, and no rollback, ever waits for it.
 
 import asyncio
 import logging
+import math
 import time
+from typing import NamedTuple
 
 from anomaly_operator.adapters.probes import ProbeError, Probes, Target
 from anomaly_operator.adapters.registry import RegistryError
@@ -15,7 +17,7 @@ from anomaly_operator.domain import importance
 from anomaly_operator.domain.importance import Period
 from anomaly_operator.domain.model import Pod
 from anomaly_operator.domain.records import TrackStatus
-from anomaly_operator.runtime.cache import Cache
+from anomaly_operator.runtime.cache import Body, Cache
 from anomaly_operator.runtime.execute import Fence
 from anomaly_operator.runtime.observe import Observer, View
 from anomaly_operator.runtime.workqueue import Key
@@ -28,6 +30,14 @@ TIME_LIMIT = 60.0
 """Seconds that one model may take."""
 RETRY_SECONDS = 300.0
 """Until a model is tried again whose pods or registry did not answer."""
+
+
+class _Rest(NamedTuple):
+    """Until when a model need not be looked at."""
+
+    until: float
+    version: str | None
+    """Of the body that it holds for; None: of any."""
 
 
 class Recorder:
@@ -48,50 +58,58 @@ class Recorder:
         self._fence, self._allowed, self._default_uri = fence, allowed, default_uri
         self._recorded: dict[tuple[Key, str, str], int] = {}
         """Number of the newest recorded period by model, UID and version: MLflow says it after a restart."""
-        self._not_before: dict[Key, float] = {}
+        self._rests: dict[Key, _Rest] = {}
+        """A model where nothing is due costs nothing: a thousand views a second would leave the loop no time."""
 
     async def run(self) -> None:
         """Record what is due, for ever."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            keys = [(body["metadata"]["namespace"], body["metadata"]["name"]) for body in self._cache.models()]
-            for key in keys:
-                if self._fence.holds():
-                    await self._look(key)
-            self._recorded = {known: number for known, number in self._recorded.items() if known[0] in keys}
-            self._not_before = {key: at for key, at in self._not_before.items() if key in keys}
+            bodies = {(b["metadata"]["namespace"], b["metadata"]["name"]): b for b in self._cache.models()}
+            now = time.time()
+            for key, body in bodies.items():
+                if self._fence.holds() and not self._rests_still(key, body, now):
+                    await self._look(key, body["metadata"]["resourceVersion"])
+                    await asyncio.sleep(0)  # the loop belongs to others, too
+            self._recorded = {known: number for known, number in self._recorded.items() if known[0] in bodies}
+            self._rests = {key: rest for key, rest in self._rests.items() if key in bodies}
 
-    async def _look(self, key: Key) -> None:
+    def _rests_still(self, key: Key, body: Body, now: float) -> bool:
+        rest = self._rests.get(key)
+        if rest is None or now >= rest.until:
+            return False
+        return rest.version is None or rest.version == body["metadata"]["resourceVersion"]
+
+    async def _look(self, key: Key, version: str) -> None:
+        """Record what is due of a model, and note when to look again: earlier if it changes from `version`."""
         now = time.time()
-        if now < self._not_before.get(key, 0.0):
-            return
         try:
             async with asyncio.timeout(TIME_LIMIT):
-                await self._record(key, now)
+                self._rests[key] = _Rest(await self._record(key, now), version)
         except (RegistryError, ProbeError, TimeoutError) as error:
-            self._not_before[key] = now + RETRY_SECONDS
+            self._rests[key] = _Rest(now + RETRY_SECONDS, None)
             log.warning("not recorded in MLflow: %s", error or "no answer in time", extra=_where(key))
         except Exception:
-            self._not_before[key] = now + RETRY_SECONDS
+            self._rests[key] = _Rest(now + RETRY_SECONDS, None)
             log.exception("not recorded in MLflow", extra=_where(key))
 
-    async def _record(self, key: Key, now: float) -> None:
-        """Record the period that is due. Raises RegistryError, ProbeError."""
+    async def _record(self, key: Key, now: float) -> float:
+        """Record the period that is due; return when there may be another. Raises RegistryError, ProbeError."""
         view = self._observer.view(key, now)
         active = None if view is None else view.observed.status.active
         if view is None or active is None or not self._may(view):
-            return
+            return math.inf
         known = (key, view.observed.uid, active.version)
         length = max(SHORTEST_INTERVAL, view.desired.spec.explanations.recording.interval)
         period = importance.due(now, length, since=active.since, recorded=self._recorded.get(known))
-        if period is None:
-            return
-        served, uri = _served(key, view, active), self._uri(view)
-        run = await self._runs.find(uri, served)
-        recorded = None if run is None else run.recorded
-        if importance.due(now, length, since=active.since, recorded=recorded) is not None:
-            await self._write(uri, served, run, period, _pods(view, active))
-        self._recorded[known] = period.number
+        if period is not None:
+            served, uri = _served(key, view, active), self._uri(view)
+            run = await self._runs.find(uri, served)
+            recorded = None if run is None else run.recorded
+            if importance.due(now, length, since=active.since, recorded=recorded) is not None:
+                await self._write(uri, served, run, period, _pods(view, active))
+            self._recorded[known] = period.number
+        return importance.ends(now, length)
 
     def _may(self, view: View) -> bool:
         """Say whether this model is to be recorded, and nothing more urgent is under way."""

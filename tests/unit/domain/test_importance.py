@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly_operator.domain.importance import MOST_FEATURES, due, latest, merge, metrics
+from anomaly_operator.domain.importance import MOST_FEATURES, due, ends, latest, merge, metrics
 
 HOUR = 3600.0
 NOW = 500_000 * HOUR + 120
@@ -16,6 +16,8 @@ def test_the_hour_that_has_ended_is_due_once() -> None:
     assert (period.number, period.start, period.end) == (499_999, NOW - 120 - HOUR, NOW - 120)
     assert due(NOW, HOUR, since=0.0, recorded=499_998) == period
     assert due(NOW, HOUR, since=0.0, recorded=499_999) is None
+    assert due(ends(NOW, HOUR) - 1, HOUR, since=0.0, recorded=499_999) is None
+    assert due(ends(NOW, HOUR), HOUR, since=0.0, recorded=499_999) is not None
 
 
 def test_a_version_that_did_not_serve_then_is_not_asked_about_it() -> None:
