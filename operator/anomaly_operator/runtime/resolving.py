@@ -1,9 +1,12 @@
-"""Asking the registry which version a model names: at its poll interval, at once when something points to a change."""
+"""Asking the registry which version a model names: at its poll interval, at once when something points to a change.
+
+AnomalyModels whose `spec.model` is the same ask together: a thousand of them are one question every interval.
+"""
 
 import asyncio
 import logging
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anomaly_operator.adapters.metrics import Metrics
 from anomaly_operator.adapters.registry import Registry
@@ -19,17 +22,20 @@ CONCURRENT = 16
 """Questions at the same time, over all models."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    model: ModelSpec
-    reference: str
+@dataclass(slots=True)
+class _Asker:
+    """An AnomalyModel that wants to know."""
+
     nudge: str
+    memory: Memory
 
 
 @dataclass(slots=True)
 class _Poll:
-    question: _Question
-    memory: Memory
+    """One question, and who wants to know the answer."""
+
+    model: ModelSpec
+    askers: dict[Key, _Asker] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     task: asyncio.Task[None] | None = None
     again: bool = False
@@ -49,73 +55,76 @@ class Resolver:
     ) -> None:
         self._registry, self._queue, self._metrics = registry, queue, metrics
         self._allowed, self._default_uri = allowed, default_uri
-        self._polls: dict[Key, _Poll] = {}
+        self._polls: dict[ModelSpec, _Poll] = {}
+        self._asking: dict[Key, _Poll] = {}
         self._slots = asyncio.Semaphore(CONCURRENT)
 
     def want(self, key: Key, model: ModelSpec, nudge: str, memory: Memory) -> None:
         """Keep asking for the version that `model` names; at once if that is new, or `nudge` is another than before."""
-        question = _Question(model, revisions.reference(model), nudge)
-        poll = self._polls.get(key)
-        if poll is None or poll.memory is not memory:
-            self.forget(key)
-            poll = self._polls[key] = _Poll(question, memory)
-            self._ask(key, poll)
-        elif poll.question != question:
-            poll.question = question
-            self._ask(key, poll)
+        poll = self._asking.get(key)
+        if poll is not None and poll.model == model and poll.askers[key].memory is memory:
+            if poll.askers[key].nudge != nudge:
+                poll.askers[key].nudge = nudge
+                self._ask(poll)
+            return
+        self.forget(key)
+        poll = self._asking[key] = self._polls.setdefault(model, _Poll(model))
+        poll.askers[key] = _Asker(nudge, memory)
+        self._ask(poll)
 
     def forget(self, key: Key) -> None:
         """Stop asking for a model."""
-        poll = self._polls.pop(key, None)
-        if poll is not None and poll.timer is not None:
+        poll = self._asking.pop(key, None)
+        if poll is None:
+            return
+        del poll.askers[key]
+        if poll.askers:
+            return
+        del self._polls[poll.model]
+        if poll.timer is not None:
             poll.timer.cancel()
-        if poll is not None and poll.task is not None:
+        if poll.task is not None:
             poll.task.cancel()
 
     def pause(self) -> None:
         """Stop asking for all models, as a replica that does not lead."""
-        for key in list(self._polls):
+        for key in list(self._asking):
             self.forget(key)
 
-    def _ask(self, key: Key, poll: _Poll) -> None:
+    def _ask(self, poll: _Poll) -> None:
         if poll.timer is not None:
             poll.timer.cancel()
             poll.timer = None
         if poll.task is not None:
             poll.again = True
             return
-        poll.task = asyncio.create_task(self._poll(key, poll))
+        poll.task = asyncio.create_task(self._poll(poll))
 
-    async def _poll(self, key: Key, poll: _Poll) -> None:
-        question = poll.question
+    async def _poll(self, poll: _Poll) -> None:
         try:
             async with self._slots:
-                answer = await self._answer(question)
-            if self._polls.get(key) is poll and poll.question.model == question.model:
-                self._remember(key, poll.memory, answer)
+                answer = await self._answer(poll.model)
+            for key, asker in poll.askers.items():
+                self._remember(key, asker.memory, answer)
         finally:
             poll.task = None
-            if self._polls.get(key) is poll:
-                self._schedule(key, poll)
+            if poll.askers:
+                self._schedule(poll)
 
-    def _schedule(self, key: Key, poll: _Poll) -> None:
+    def _schedule(self, poll: _Poll) -> None:
         if poll.again:
             poll.again = False
-            self._ask(key, poll)
+            self._ask(poll)
             return
-        delay = poll.question.model.poll_interval * random.uniform(0.9, 1.1)
-        poll.timer = asyncio.get_running_loop().call_later(delay, self._ask, key, poll)
+        delay = poll.model.poll_interval * random.uniform(0.9, 1.1)
+        poll.timer = asyncio.get_running_loop().call_later(delay, self._ask, poll)
 
-    async def _answer(self, question: _Question) -> Resolved | Unresolved:
-        uri = (question.model.tracking_uri or self._default_uri).rstrip("/")
+    async def _answer(self, model: ModelSpec) -> Resolved | Unresolved:
+        uri, reference = (model.tracking_uri or self._default_uri).rstrip("/"), revisions.reference(model)
         if uri not in self._allowed:
-            return Unresolved(
-                reference=question.reference,
-                model=question.model.name,
-                reason="NotAllowed",
-                message=_not_allowed(uri, self._allowed),
-            )
-        answer = await self._registry.resolve(uri, question.model, question.reference)
+            words = _not_allowed(uri, self._allowed)
+            return Unresolved(reference=reference, model=model.name, reason="NotAllowed", message=words)
+        answer = await self._registry.resolve(uri, model, reference)
         self._metrics.registry_requests.labels(answer.reason if isinstance(answer, Unresolved) else "Resolved").inc()
         return answer
 

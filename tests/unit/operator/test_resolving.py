@@ -140,6 +140,31 @@ async def test_a_model_that_is_forgotten_or_a_replica_that_no_longer_leads_asks_
 async def test_one_registry_that_hangs_does_not_keep_others_from_being_asked(resolver, registry):
     registry.seconds = 5.0
     for n in range(40):
-        resolver.want(("ns", f"m{n}"), MODEL, "", Memory("u"))
+        resolver.want(("ns", f"m{n}"), ModelSpec(name=f"m{n}", alias="champion"), "", Memory("u"))
     await asyncio.sleep(15.5)
     assert len(registry.asked) == 40
+
+
+async def test_models_that_follow_the_same_ask_once_for_all_and_all_hear_of_a_change(resolver, registry):
+    memories = {("ns", f"m{n}"): Memory("u") for n in range(50)}
+    registry.seconds = 1.0
+    for key, memory in memories.items():
+        resolver.want(key, MODEL, "", memory)
+    await asyncio.sleep(10)
+    assert registry.asked == [0, 1]  # the second for those that came while the first was under way
+    registry.answer = resolved("2")
+    await asyncio.sleep(30)
+    assert len(registry.asked) == 3
+    assert {memory.resolution.version for memory in memories.values()} == {"2"}
+    assert resolver.queue.depth() == 50
+
+
+async def test_a_model_that_is_forgotten_leaves_the_others_that_follow_the_same_asking(resolver, registry):
+    first, second = Memory("u"), Memory("v")
+    resolver.want(KEY, MODEL, "", first)
+    resolver.want(("ns", "other"), MODEL, "", second)
+    await asyncio.sleep(10)
+    resolver.forget(KEY)
+    registry.answer = resolved("2")
+    await asyncio.sleep(40)
+    assert (first.resolution, second.resolution) == (resolved("1"), resolved("2"))
