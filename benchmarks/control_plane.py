@@ -145,7 +145,10 @@ async def together(on: Rig, size: Size, models: Sequence[fleet.Model]) -> tuple[
     with on.operator() as process:
         process.wait_ready()
         process.wait_quiet(quiet=2, seconds=SETTLE_SECONDS, allowance=size.models / 50)
-        resident, idle = process.resident, await idle_cpu(process, size.idle)
+        resident, before = process.resident, await fleet.reports(on.kube)
+        idle = await idle_cpu(process, size.idle)
+        if await fleet.reports(on.kube) == before:
+            raise RuntimeError("no pod reported while idle CPU was measured: it says nothing")
         return resident, idle, await reactions(on.server, models, pause=0.05)
 
 

@@ -5,13 +5,14 @@ What is written is what the operator itself would have written: its own function
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from http_api import MERGE, Api
+from http_api import APPLY, MERGE, Api
 
 from anomaly_detector import report as contract
 from anomaly_devcluster.client import NAMESPACES, PODS
@@ -147,6 +148,12 @@ async def populate(api: Api, kube: Kube, models: Sequence[Model], settings: PodS
     await asyncio.gather(*(some() for _ in range(_AT_ONCE)))
 
 
+async def reports(kube: Kube) -> int:
+    """Return how many reports all pods have written, as their newest ones say."""
+    pods, _ = await kube.list("Pod", labels=names.MODEL_LABEL)
+    return sum(json.loads(pod["metadata"]["annotations"][contract.REPORT])["seq"] for pod in pods)
+
+
 async def remove(api: Api, model: Model) -> None:
     """Delete a model and everything that bears its label, as the garbage collector would."""
     inside = f"namespaces/{model.namespace}"
@@ -221,12 +228,15 @@ async def _write_track(kube: Kube, observed: Observed, spec: Spec, color: Color,
 async def _write_pod(api: Api, observed: Observed, color: Color, revision: Revision, pod: Pod, epoch: int) -> None:
     template, now = on_color(observed.name, revision, color), datetime.now(UTC)
     said = told(report("active" if color == "green" else "standby", epoch, now))
-    metadata = {**template["metadata"], "name": pod.name, "namespace": observed.namespace, "annotations": said}
-    body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+    own = {"name": pod.name, "namespace": observed.namespace}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"] | own, "spec": template["spec"]}
     path = PODS.path(observed.namespace)
-    await api.done("POST", path, body, manager=contract.FIELD_MANAGER)
+    await api.done("POST", path, body)
     change = {"status": _running(pod, now)}
     await api.done("PATCH", f"{path}/{pod.name}/status", change, media=MERGE)
+    # Applied, as a detector does: what was created under its name could not be applied again without a conflict.
+    applied = {"apiVersion": "v1", "kind": "Pod", "metadata": own | {"annotations": said}}
+    await api.done("PATCH", f"{path}/{pod.name}", applied, media=APPLY, manager=contract.FIELD_MANAGER)
 
 
 def _body(model: Model) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class Detectors:
         loop = asyncio.get_running_loop()
         async with api(kubeconfig) as server:
             while True:
-                pods = (await server.done("GET", PODS.path(), labelSelector=MODEL_LABEL))["items"]
+                listed = (await server.done("GET", PODS.path(), labelSelector=MODEL_LABEL))["items"]
+                pods = [pod for pod in listed if contract.REPORT in pod["metadata"].get("annotations", ())]
                 began = loop.time()
                 for number, pod in enumerate(pods):
                     await asyncio.sleep(began + period * number / len(pods) - loop.time())
@@ -79,6 +80,10 @@ async def alias(_: web.Request) -> web.Response:
     return web.json_response({"model_version": version("2")})
 
 
+async def known(request: web.Request) -> web.Response:
+    return web.json_response({"model_version": version(request.query["version"])})
+
+
 async def tagged(_: web.Request) -> web.Response:
     return web.json_response({})
 
@@ -89,6 +94,7 @@ async def run(kubeconfig: Path, block: int, pods: int, heartbeat: float) -> None
     detectors = Detectors()
     registry, admin = web.Application(), web.Application()
     registry.router.add_get("/api/2.0/mlflow/registered-models/alias", alias)
+    registry.router.add_get("/api/2.0/mlflow/model-versions/get", known)
     registry.router.add_post("/api/2.0/mlflow/model-versions/set-tag", tagged)
     admin.router.add_put("/role", detectors.put_role)
     runners = [web.AppRunner(app, access_log=None) for app in (registry, admin)]
