@@ -5,13 +5,16 @@ import logging
 import subprocess
 import threading
 import time
-from contextlib import suppress
+import urllib.request
+from collections import Counter
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from demo.mlflow_server import free_port, launch, stop, wait_until_healthy
 from kubernetes import client, config, watch
-from tests.e2e.operator.conftest import BIN, REGISTERED, eventually, model
+from tests.e2e.operator.conftest import BIN, REGISTERED, condition, eventually, model, pods, servers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 log = logging.getLogger(__name__)
@@ -68,12 +71,11 @@ def operator(start_operator, tmp_path_factory):
     return SimpleNamespace(url=f"http://127.0.0.1:{process.wait_for('listening')['port']}/webhooks/mlflow")
 
 
-def applied(cluster, namespace, name, alias, *, poll, analysis="1s", registered=REGISTERED):
-    made = model(namespace, alias)
-    made["spec"]["model"]["name"] = registered
+def applied(cluster, namespace, name, alias, *, poll, analysis="1s", registered=REGISTERED, replicas=1, **spec):
+    made = model(namespace, alias, **spec)
+    made["spec"]["model"] |= {"name": registered, "pollInterval": poll}
     made["metadata"]["name"] = name
-    made["spec"]["model"]["pollInterval"] = poll
-    made["spec"]["detector"]["replicas"] = 1
+    made["spec"]["detector"]["replicas"] = replicas
     made["spec"]["blueGreen"]["prePromotionAnalysis"]["duration"] = analysis
     cluster.kubectl("apply", "-f", "-", stdin=[made])
 
@@ -206,6 +208,130 @@ def test_a_registry_that_is_killed_in_any_phase_stops_nothing_for_good_and_is_to
     verified = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert verified.returncode == 0, verified.stderr
     assert "registry: has the same" in verified.stderr
+
+
+class Users(threading.Thread):
+    """Users who ask a few rows, normal ones and others, again and again; `answers` counts by status."""
+
+    def __init__(self, cluster, namespace):
+        super().__init__(daemon=True)
+        host, port = cluster.address(namespace, "cpu")
+        self.url, self.answers, self._ended = f"http://{host}:{port}/predict", Counter(), threading.Event()
+        self._rows = json.dumps({"rows": [[3.0, 3.0, 3.0], [2.5, 3.5, 3.0], [400.0, 400.0, 400.0]]}).encode()
+
+    def run(self):
+        while not self._ended.wait(0.05):
+            request = urllib.request.Request(self.url, self._rows, {"Content-Type": "application/json"})
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    self.answers[answer.status] += 1
+            except OSError as error:
+                self.answers[repr(error)] += 1
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self.join()
+
+
+@pytest.mark.usefixtures("operator")
+@pytest.mark.filterwarnings("ignore:.*transition_model_version_stage.*:FutureWarning")
+def test_a_stage_is_followed_through_a_whole_rollout_and_what_made_rows_anomalous_is_a_run_of_the_version(
+    mlflow, defined, namespace, versions
+):
+    mlflow.transition_model_version_stage(REGISTERED, versions[0], "Production")
+    mlflow.transition_model_version_stage(REGISTERED, versions[1], "Staging")
+    stage = {"name": REGISTERED, "stage": "Production"}
+    applied(
+        *(defined, namespace, "cpu", None), poll="500ms", model=stage, explanations={"recording": {"interval": "2s"}}
+    )
+    serves(defined, namespace, "cpu", versions[0])
+
+    with Users(defined, namespace) as users:
+        link = f"anomalymodel.dev/serving-run.{namespace}.cpu"
+        eventually(lambda: link in mlflow.get_model_version(REGISTERED, versions[0]).tags)
+        run_id = mlflow.get_model_version(REGISTERED, versions[0]).tags[link]
+        eventually(lambda: mlflow.list_artifacts(run_id, "anomalies"))
+        mlflow.transition_model_version_stage(REGISTERED, versions[1], "Production", archive_existing_versions=True)
+        serves(defined, namespace, "cpu", versions[1])
+    assert users.answers.keys() == {200}
+
+    found = status(defined, namespace, "cpu")
+    assert [entry["outcome"] for entry in found["history"]] == ["Promoted", "Promoted"]
+    assert found["history"][0]["who"]["source"] == "alias"
+    run = mlflow.get_run(run_id)
+    means = [run.data.metrics[f"mean_abs_shap/{name}"] for name in ("cpu_percent", "memory_percent", "network_mbps")]
+    assert min(means) > 0
+    assert run.data.tags["mlflow.parentRunId"] == mlflow.get_model_version(REGISTERED, versions[0]).run_id
+    record = json.loads(
+        Path(mlflow.download_artifacts(run_id, mlflow.list_artifacts(run_id, "anomalies")[0].path)).read_text()
+    )
+    assert record["anomalies"][0]["row"] == dict.fromkeys(("cpu_percent", "memory_percent", "network_mbps"), 400.0)
+    assert "INCREASES" in record["anomalies"][0]["explanation"]["text"]
+
+
+@pytest.fixture
+def artifacts(mlflow, mlflow_server):
+    """Return a context in which the registry has lost the artifacts of a version."""
+
+    @contextmanager
+    def lost(version):
+        stored = mlflow.get_model_version(REGISTERED, version).source.removeprefix("models:/")
+        (folder,) = mlflow_server.folder.glob(f"artifacts/**/{stored}")
+        aside = mlflow_server.folder / f"aside-{stored}"
+        folder.rename(aside)
+        try:
+            yield
+        finally:
+            aside.rename(folder)
+
+    return lost
+
+
+@pytest.mark.usefixtures("operator")
+def test_artifacts_that_the_registry_has_lost_matter_neither_to_what_serves_nor_to_its_users(
+    mlflow, defined, namespace, versions, artifacts
+):
+    alias = namespace
+    mlflow.set_registered_model_alias(REGISTERED, alias, versions[0])
+    applied(defined, namespace, "cpu", alias, poll="500ms", replicas=2, progressDeadlineSeconds=5)
+    serves(defined, namespace, "cpu", versions[0])
+    before = status(defined, namespace, "cpu")["history"]
+
+    with Users(defined, namespace) as users, artifacts(versions[0]), artifacts(versions[1]):
+        # Of the version that serves: a pod that starts again has its cache, a new one takes it from the other.
+        known = {pod["metadata"]["name"] for pod in pods(defined, namespace, "blue")}
+        gone = min(known)
+        defined.kubectl("delete", "pod", gone, "-n", namespace)
+        all_ready = "jsonpath={.status.active.readyReplicas}=2"
+        eventually(lambda: {pod["metadata"]["name"] for pod in pods(defined, namespace, "blue")} - known)
+        wait(defined, namespace, "cpu", all_ready)
+        servers(namespace, "blue")[0].kill()
+        eventually(lambda: restarts(defined, namespace) == 1)
+        wait(defined, namespace, "cpu", all_ready)
+        found = status(defined, namespace, "cpu")
+        assert (found["phase"], found["history"]) == ("Healthy", before)
+
+        # Of the version that shall follow: it is said, and tried again.
+        mlflow.set_registered_model_alias(REGISTERED, alias, versions[1])
+        wait(defined, namespace, "cpu", "condition=Stalled")
+        eventually(lambda: "the registry lists no files" in status(defined, namespace, "cpu")["message"])
+        found = status(defined, namespace, "cpu")
+        assert condition(found, "Stalled")["message"] == found["message"]
+        assert (found["active"]["version"], found.get("quarantine", [])) == (versions[0], [])
+        wait(defined, namespace, "cpu", "condition=Servable")
+
+    serves(defined, namespace, "cpu", versions[1])
+    failed = {answer: count for answer, count in users.answers.items() if answer != 200}
+    assert sum(failed.values()) <= 2, "of the process that was killed, what it had in hand"
+
+
+def restarts(cluster, namespace):
+    statuses = [pod["status"].get("containerStatuses") or () for pod in pods(cluster, namespace, "blue")]
+    return sum(container["restartCount"] for containers in statuses for container in containers)
 
 
 @pytest.mark.usefixtures("operator")
