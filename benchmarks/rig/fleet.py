@@ -21,7 +21,7 @@ from anomaly_operator.crdgen import crd
 from anomaly_operator.domain import children, history, names, revisions
 from anomaly_operator.domain.manifests import services, workloads
 from anomaly_operator.domain.manifests.pods import on_color
-from anomaly_operator.domain.model import Desired, Observed, PodSettings, Resolved, Revision
+from anomaly_operator.domain.model import Desired, Observed, PodSettings, Resolved, Revision, RoleOrder
 from anomaly_operator.domain.plan import expire
 from anomaly_operator.domain.records import Color, Decision, Placed, Status
 from anomaly_operator.domain.situation import Situation
@@ -74,8 +74,9 @@ def version(number: str) -> dict[str, Any]:
     }
 
 
-def report(role: contract.Role, epoch: int, started_at: datetime, *, seq: int = 1) -> contract.Report:
+def report(order: RoleOrder, started_at: datetime, *, seq: int = 1) -> contract.Report:
     """Return a report of a pod that serves a little, fails nothing and sees no drift."""
+    role = order.role
     source: contract.Source = "user" if role == "active" else "shadow"
     latency = [0] * (len(contract.LATENCY_BOUNDS_MS) + 1)
     latency[5], latency[6] = 280, 20
@@ -86,7 +87,9 @@ def report(role: contract.Role, epoch: int, started_at: datetime, *, seq: int = 
         startedAt=started_at.isoformat(timespec="milliseconds"),
         role=role,
         roleSince=started_at.isoformat(timespec="milliseconds"),
-        epoch=epoch,
+        epoch=order.epoch,
+        shadowPercent=order.shadow_percent,
+        passThrough=order.pass_through,
         counts={source: contract.Counts(served=300)},
         rows={source: 1200},
         anomalies={source: 180},
@@ -190,7 +193,7 @@ async def _write(api: Api, kube: Kube, model: Model, settings: PodSettings) -> N
         if pods:
             await _write_track(kube, observed, spec, color, revision)
             for pod in pods:
-                await _write_pod(api, observed, color, revision, pod, decision.epoch)
+                await _write_pod(api, observed, color, revision, pod, _order(color, decision.epoch, model, spec))
     # The Service comes last: the decision on it is what makes the rest true.
     await kube.apply(services.users_service(observed, spec.service, decision))
 
@@ -225,9 +228,19 @@ async def _write_track(kube: Kube, observed: Observed, spec: Spec, color: Color,
     await kube.scale("Deployment", observed.namespace, names.track(observed.name, color), REPLICAS)
 
 
-async def _write_pod(api: Api, observed: Observed, color: Color, revision: Revision, pod: Pod, epoch: int) -> None:
+def _order(color: Color, epoch: int, model: Model, spec: Spec) -> RoleOrder:
+    """Return what pods of a color have been told."""
+    if color == "blue":
+        return RoleOrder(role="standby", epoch=epoch)
+    percent = spec.blue_green.shadow.guard_percent if model.warm else 0.0
+    return RoleOrder(role="active", epoch=epoch, shadow_percent=percent)
+
+
+async def _write_pod(
+    api: Api, observed: Observed, color: Color, revision: Revision, pod: Pod, order: RoleOrder
+) -> None:
     template, now = on_color(observed.name, revision, color), datetime.now(UTC)
-    said = told(report("active" if color == "green" else "standby", epoch, now))
+    said = told(report(order, now))
     own = {"name": pod.name, "namespace": observed.namespace}
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"] | own, "spec": template["spec"]}
     path = PODS.path(observed.namespace)

@@ -24,6 +24,7 @@ from http_api import APPLY, Api, api
 from anomaly_detector import report as contract
 from anomaly_devcluster.client import PODS
 from anomaly_devcluster.node.processes import die_with_parent
+from anomaly_operator.domain.model import RoleOrder
 from anomaly_operator.domain.names import ADMIN_PORT, MODEL_LABEL
 
 
@@ -31,14 +32,13 @@ class Detectors:
     """What each pod was told, by its UID, and the reports that follow from it."""
 
     def __init__(self) -> None:
-        self._orders: dict[str, tuple[contract.Role, int]] = {}
+        self._orders: dict[str, RoleOrder] = {}
         self._sequence = count(2)
 
     async def put_role(self, request: web.Request) -> web.Response:
         uid = _audience(request.headers["Authorization"])
-        order = await request.json()
-        self._orders[uid] = (order["role"], order["epoch"])
-        said = report(*self._orders[uid], datetime.now(UTC), seq=next(self._sequence))
+        self._orders[uid] = _order(await request.json())
+        said = report(self._orders[uid], datetime.now(UTC), seq=next(self._sequence))
         return web.Response(text=said.to_json(), content_type="application/json")
 
     async def heartbeats(self, kubeconfig: Path, period: float) -> None:
@@ -57,8 +57,8 @@ class Detectors:
     async def _beat(self, server: Api, pod: dict[str, Any]) -> None:
         metadata, known = pod["metadata"], pod["metadata"]["annotations"]
         before = json.loads(known[contract.REPORT])
-        role, epoch = self._orders.get(metadata["uid"], (before["role"], before["epoch"]))
-        said = report(role, epoch, datetime.fromisoformat(before["startedAt"]), seq=next(self._sequence))
+        order = self._orders.get(metadata["uid"], _order(before))
+        said = report(order, datetime.fromisoformat(before["startedAt"]), seq=next(self._sequence))
         # With the UID, so that a pod that is gone is not made anew.
         own = {name: metadata[name] for name in ("name", "namespace", "uid")}
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": {**own, "annotations": told(said)}}
@@ -67,6 +67,16 @@ class Detectors:
         # A value that somebody else has set stays theirs (409), and pods come and go (404).
         if status not in (200, 404, 409):
             raise RuntimeError(answer)
+
+
+def _order(said: dict[str, Any]) -> RoleOrder:
+    """Read what `PUT /role` says; a report says the same."""
+    return RoleOrder(
+        role=said["role"],
+        epoch=said["epoch"],
+        shadow_percent=said["shadowPercent"],
+        pass_through=said["passThrough"],
+    )
 
 
 def _audience(authorization: str) -> str:

@@ -134,7 +134,7 @@ class Pod:
             counts=(sum(tally.failed for tally in tallies), sum(tally.served for tally in tallies)),
             drift=self.serving.observer.drift if self.serving else Drift(),
             config=self.live.config,
-            role=(current.role, current.epoch),
+            role=(current.role, current.epoch, current.shadow_percent, current.pass_through),
         )
 
     def report(self) -> Report:
@@ -152,6 +152,8 @@ class Pod:
             role=current.role,
             roleSince=_rfc3339(self.roles.since),
             epoch=current.epoch,
+            shadowPercent=current.shadow_percent,
+            passThrough=current.pass_through,
             window=self.settings.window_seconds,
             counts={source: tally.counts() for source, tally in heard.items()},
             rows={source: tally.rows for source, tally in heard.items()},

@@ -129,6 +129,10 @@ class Report:
     roleSince: str | None = None  # noqa: N815
     epoch: int = 0
     """Of the newest role that the pod was told."""
+    shadowPercent: float | None = None  # noqa: N815
+    """Share of users' requests that the pod was told to copy to the other color, percent; none: not said."""
+    passThrough: bool | None = None  # noqa: N815
+    """Whether the pod was told to pass on what still arrives while it drains; none: not said."""
     window: float = 30.0
     """Seconds that the counters cover."""
     counts: dict[str, Counts] = field(default_factory=dict)

@@ -40,8 +40,8 @@ class Verdict:
     failed: int
     drift: str
     """The drift detector's verdict."""
-    role: tuple[str, int]
-    """Role and epoch."""
+    role: tuple[object, ...]
+    """All that `PUT /role` said."""
 
 
 def error_rate(report: Report, sources: tuple[Source, ...]) -> float | None:
@@ -61,7 +61,7 @@ def annotations(report: Report, sources: tuple[Source, ...]) -> dict[str, str]:
     return values
 
 
-def judge(*, counts: tuple[int, int], drift: Drift, config: Config, role: tuple[str, int]) -> Verdict:
+def judge(*, counts: tuple[int, int], drift: Drift, config: Config, role: tuple[object, ...]) -> Verdict:
     """Compare the scalars with the limits in force; `counts` are failed and served requests."""
     failed, served = counts
     limit, most = config.error_rate_max, config.drift_max_confidence

@@ -33,7 +33,7 @@ def report_of(pod: Pod, rules: Rules) -> Report | None:
     if report is None or pod.terminating or pod.report_foreign:
         return None
     facts = (
-        _is_of_the_running_container(pod, report),
+        is_of_the_running_container(pod, report),
         _is_fresh(pod, rules),
         report.role == rules.role,
         report.epoch >= rules.epoch,
@@ -58,7 +58,8 @@ def foreign_drift(pod: Pod) -> float | None:
     return held.value if held and held.foreign and not pod.terminating else None
 
 
-def _is_of_the_running_container(pod: Pod, report: Report) -> bool:
+def is_of_the_running_container(pod: Pod, report: Report) -> bool:
+    """Return whether the process that runs by now wrote a report."""
     began = parse_time(report.startedAt)
     return pod.started_at is not None and began is not None and began >= pod.started_at - _START_SLACK
 

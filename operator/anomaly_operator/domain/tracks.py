@@ -6,9 +6,11 @@ The placement of both colors follows from what is remembered alone, so that any 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from anomaly_detector.report import Report
 from anomaly_operator.domain import drift, names
 from anomaly_operator.domain.actions import Action, ApplyChild, Scale, TellRole
 from anomaly_operator.domain.children import needs_apply
+from anomaly_operator.domain.evidence import is_of_the_running_container
 from anomaly_operator.domain.manifests.workloads import deployment as deployment_manifest
 from anomaly_operator.domain.model import Pod, RoleOrder
 from anomaly_operator.domain.records import COLORS, Color
@@ -180,14 +182,26 @@ def _shadow_percent(s: Situation) -> float:
 
 
 def _has_heard(pod: Pod, order: RoleOrder) -> bool:
-    """Return whether a pod knows its role; a report from its running container that says otherwise is believed."""
+    """Return whether a pod knows its role.
+
+    What it answered to this process decides, unless a report from its running container says otherwise; to one that
+    has just started, the report alone.
+    """
+    report = None if pod.report_foreign else pod.report
+    if pod.acknowledged is None:
+        return report is not None and is_of_the_running_container(pod, report) and _shown(report) == order
     if pod.acknowledged != order:
         return False
-    report = pod.report
-    return (
-        report is None
-        or pod.report_foreign
-        or report.epoch > order.epoch
-        or report.role == order.role
-        or (report.epoch < order.epoch)
+    return report is None or report.epoch != order.epoch or report.role == order.role
+
+
+def _shown(report: Report) -> RoleOrder | None:
+    """Return the order that a report shows; None if it does not say all of it."""
+    if report.shadowPercent is None or report.passThrough is None:
+        return None
+    return RoleOrder(
+        role=report.role,
+        epoch=report.epoch,
+        shadow_percent=report.shadowPercent,
+        pass_through=report.passThrough,
     )

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.domain.world import Quality, World
 from tests.unit.domain.worlds import guarded, serving
 
-from anomaly_operator.domain.actions import SwitchTraffic
+from anomaly_operator.domain.actions import SwitchTraffic, TellRole
 
 ACTIONS = 14
 
@@ -129,3 +129,24 @@ def test_command_is_obeyed_once_however_often_it_is_seen() -> None:
     world.run(5)
     assert world.serving_version() == "2", "one step back, not two"
     assert world.status["lastCommand"]["outcome"] == "Accepted"
+
+
+def test_restarted_operator_writes_nothing_when_nothing_differs() -> None:
+    world = guarded()
+    world.run(9)
+    world.restart()
+    before = world.changes
+    world.settle()
+    assert world.changes == before
+
+
+def test_restarted_operator_tells_the_pods_whose_reports_show_another_order() -> None:
+    world = guarded()
+    world.run(9)
+    pod = next(pod for pod in world.pods if pod.role == "active")
+    pod.shadow_percent = 100
+    world.write_report(pod)
+    world.restart()
+    assert [action.pod for action in world.plan().actions if isinstance(action, TellRole)] == [pod.name]
+    pod.started_at = world.now + 1  # another process, whose report is not there yet
+    assert [action.pod for action in world.plan().actions if isinstance(action, TellRole)] == [pod.name]

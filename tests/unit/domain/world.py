@@ -350,12 +350,14 @@ class World:
             raise ApiError
         body = plain(action.manifest)
         before = self.service["spec"]["selector"] if self.service else None
-        body["metadata"]["resourceVersion"] = str(next(self._numbers))
+        body["metadata"]["resourceVersion"] = current
         stamp(body, self.service)
-        if body["spec"]["selector"] != before:
-            self.switches.append(action)
-        self.service = body
-        self.changes += 1
+        if body != self.service:  # an identical apply changes nothing
+            body["metadata"]["resourceVersion"] = str(next(self._numbers))
+            if body["spec"]["selector"] != before:
+                self.switches.append(action)
+            self.service = body
+            self.changes += 1
         self.remember_applied(body)
 
     def apply(self, manifest: Any) -> None:
@@ -471,6 +473,8 @@ class World:
             startedAt=rfc3339(pod.started_at),
             role=pod.role,  # type: ignore[arg-type]
             epoch=pod.epoch,
+            shadowPercent=pod.shadow_percent,
+            passThrough=pod.pass_through,
             counts={source: Counts(served=served, failed=round(served * quality.error_rate))},
             rows={source: rows},
             anomalies={source: round(rows * quality.anomalies)},
