@@ -1,7 +1,7 @@
 """The API server: a thin asynchronous client that speaks plain dicts and answers with typed errors."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,8 +12,8 @@ from anomaly_operator.adapters.kubeconfig import KubeConfig, KubeConfigError
 FIELD_MANAGER = "anomaly-operator"
 TIMEOUT = 5.0
 """Seconds that one request may take, unless the caller says less."""
-PAGE = 100
-"""Objects of a LIST that are read at once: a hundred pods are 1.6 MB, and nothing else is done meanwhile."""
+PAGE = 50
+"""Objects of a LIST that are read at once: fifty pods are 0.8 MB, and nothing else is done while they are parsed."""
 
 Body = dict[str, Any]
 
@@ -139,9 +139,17 @@ class Kube:
         return await self._request("GET", RESOURCES[kind].path(namespace, name), seconds=seconds)
 
     async def list(
-        self, kind: str, namespace: str | None = None, *, labels: str | None = None
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        keep: Callable[[Body], Body] | None = None,
     ) -> tuple[list[Body], str]:
-        """Return all objects of a kind, in one namespace or in all, and the resourceVersion; page by page."""
+        """Return all objects of a kind, in one namespace or in all, and the resourceVersion.
+
+        They are read page by page; of each what `keep` returns is returned, so that all of them are never there whole.
+        """
         items: list[Body] = []
         query: dict[str, str] = {"limit": str(PAGE)} | ({"labelSelector": labels} if labels else {})
         resource = RESOURCES[kind]
@@ -151,7 +159,7 @@ class Kube:
                 # Items of a typed list come without them.
                 item.setdefault("apiVersion", resource.api_version)
                 item.setdefault("kind", resource.kind)
-                items.append(item)
+                items.append(item if keep is None else keep(item))
             metadata = page.get("metadata") or {}
             following = metadata.get("continue")
             if not following:

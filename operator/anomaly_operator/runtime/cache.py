@@ -21,6 +21,7 @@ Concern = tuple[Key, Priority]
 _NOTHING: Mapping[str, Body] = {}
 _USUAL = {contract.ERROR_RATE: 0.0, contract.DRIFT_CONFIDENCE: 0.4}
 """What the annotations of a pod that is well say at most."""
+_TOLD = ("bootId", "role", "epoch", "shadowPercent", "passThrough")
 _GRAVES = 10_000
 """Deleted UIDs that are remembered, so that a LIST made before the deletion brings nothing back."""
 
@@ -61,6 +62,13 @@ class Cache:
             self._note_receipt(body, before)
             priority = pod_priority(before, body)
         return None if key is None or priority is None else (key, priority)
+
+    def lean(self, kind: str, body: Body) -> Body:
+        """Return a body as this cache would keep it: the known one if that is the same, else its trimmed parts."""
+        metadata = body["metadata"]
+        known = self._bodies[kind].get(metadata["uid"])
+        same = known is not None and known["metadata"].get("resourceVersion") == metadata.get("resourceVersion")
+        return known if known is not None and same else trimmed(kind, body)
 
     def remove(self, kind: str, body: Body) -> Concern | None:
         """Drop a body that a watch says is deleted; returns who is concerned."""
@@ -197,12 +205,12 @@ def pod_priority(before: Body | None, body: Body) -> Priority | None:
     if before is None:
         return Priority.NORMAL
     old, new = _annotations(before), _annotations(body)
-    scalars = (contract.ERROR_RATE, contract.DRIFT_CONFIDENCE)
-    if any(old.get(key) != new.get(key) for key in scalars) or _ready(before) != _ready(body):
+    if any(_rose(old.get(key), new.get(key)) for key in _USUAL) or _ready(before) != _ready(body):
         return Priority.URGENT
     was, verdict = _verdict(old.get(contract.REPORT)), _verdict(new.get(contract.REPORT))
     if was != verdict:
-        return Priority.URGENT if verdict is not None and verdict.failed else Priority.NORMAL
+        more = verdict is not None and verdict.failed > (was.failed if was is not None else 0)
+        return Priority.URGENT if more else Priority.NORMAL
     same = all(before.get(part) == body.get(part) for part in ("status", "spec"))
     return None if same and _stripped(before) == _stripped(body) else Priority.NORMAL
 
@@ -212,6 +220,16 @@ def _is_alarming(body: Body) -> bool:
     verdict = _verdict(said.get(contract.REPORT))
     failed = verdict is not None and verdict.failed > 0
     return failed or not _ready(body) or any(_over(said.get(key), limit) for key, limit in _USUAL.items())
+
+
+def _rose(before: str | None, text: str | None) -> bool:
+    """Return whether an annotation is higher than it was; one that cannot be read is when it changes."""
+    if text == before or text is None:
+        return False
+    try:
+        return float(text) > float(before or 0)
+    except ValueError:
+        return True
 
 
 def _over(text: str | None, limit: float) -> bool:
@@ -249,7 +267,7 @@ def _verdict(text: str | None) -> _Verdict | None:
         report = json.loads(text or "null")
         drift = report.get("drift") or {}
         return _Verdict(
-            told=(report.get("bootId"), report.get("role"), report.get("epoch")),
+            told=tuple(report.get(name) for name in _TOLD),
             drift=(drift.get("verdict"), drift.get("confidence")),
             drained=not report.get("openUserConnections"),
             failed=sum(counts.get("failed", 0) for counts in report.get("counts", {}).values()),

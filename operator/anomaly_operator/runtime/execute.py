@@ -23,7 +23,6 @@ from anomaly_operator.runtime.workqueue import Key
 
 log = logging.getLogger(__name__)
 
-TOLD_REMEMBERED = 10_000
 BEST_EFFORT = (actions.TellRole, actions.Replay, actions.EmitEvent, actions.PublishDecision)
 
 
@@ -59,8 +58,6 @@ class Executor:
         self._kube, self._cache, self._prober, self._chronicle = kube, cache, prober, chronicle
         self._background, self._metrics = background, metrics
         self._fence, self._identity = fence, identity
-        self._told: dict[tuple[str, str], None] = {}
-        """Events and log lines written of late (UID of the model, which), oldest first: once is enough."""
 
     async def execute(self, key: Key, view: View, action: Action, since: float) -> None:
         """Carry out one action; `since` is when what caused it was received (loop time).
@@ -221,23 +218,16 @@ class Executor:
             case actions.Replay():
                 self._prober.replay(key, view.memory, action)
             case actions.EmitEvent():
-                self._background.start(("event", key, action.key), self._emit(view, action))
+                if action.key not in view.memory.told:
+                    self._background.start(("event", key, action.key), self._emit(view, action))
             case actions.PublishDecision():
                 # Status says later that it was told; until that could be written, this process knows.
-                if not self._is_told(view, f"log/{action.entry.hash}"):
+                if f"log/{action.entry.hash}" not in view.memory.told:
                     self._chronicle.publish(key, action.entry)
-                    self._note_told(view, f"log/{action.entry.hash}")
-
-    def _is_told(self, view: View, what: str) -> bool:
-        return (view.observed.uid, what) in self._told
-
-    def _note_told(self, view: View, what: str) -> None:
-        self._told[view.observed.uid, what] = None
-        if len(self._told) > TOLD_REMEMBERED:
-            del self._told[next(iter(self._told))]
+                    view.memory.note_told(f"log/{action.entry.hash}")
 
     async def _emit(self, view: View, action: actions.EmitEvent) -> None:
-        if not self._fence.holds() or self._is_told(view, action.key):
+        if not self._fence.holds() or action.key in view.memory.told:
             return
         pods = (pod for track in view.observed.tracks.values() for pod in track.pods)
         uid = next((pod.uid for pod in pods if pod.name == action.pod), None)
@@ -248,7 +238,7 @@ class Executor:
             log.log(level, "an Event could not be written: %s", error)
             return
         self._metrics.malformed.inc(action.reason == reasons.MALFORMED_ANNOTATION)
-        self._note_told(view, action.key)
+        view.memory.note_told(action.key)
 
 
 def _plain(value: Any) -> Any:

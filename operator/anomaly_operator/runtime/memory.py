@@ -9,6 +9,7 @@ from anomaly_operator.domain.records import Color
 from anomaly_operator.domain.spec import Spec
 from anomaly_operator.runtime.workqueue import Key
 
+TOLD_REMEMBERED = 200
 Container = tuple[str, float | None]
 """A pod's UID and when its container started: another process behind the same name has been told nothing."""
 
@@ -39,6 +40,14 @@ class Memory:
     """What it was last told of retrainings."""
     record_failures: int = 0
     """Times in a row that it did not answer."""
+    told: dict[str, None] = field(default_factory=dict)
+    """Events and log lines written of late, oldest first: once is enough."""
+
+    def note_told(self, what: str) -> None:
+        """Remember that an Event or a log line was written."""
+        self.told[what] = None
+        if len(self.told) > TOLD_REMEMBERED:
+            del self.told[next(iter(self.told))]
 
 
 class Memories:

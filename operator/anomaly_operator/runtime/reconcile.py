@@ -1,8 +1,10 @@
 """One look at a model: get, guard, gather, ask, act, schedule."""
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import AsyncIterator
 
 from anomaly_operator.adapters.kube import ConflictError, ForbiddenError, InvalidError, Kube, KubeError, NotFoundError
 from anomaly_operator.adapters.metrics import Metrics
@@ -52,6 +54,7 @@ class Reconciler:
         self._observer, self._executor, self._resolver, self._metrics = observer, executor, resolver, metrics
         self._fence = fence
         self._leading = asyncio.Event()
+        self._turns = asyncio.Lock()
 
     def lead(self, leading: bool) -> None:  # noqa: FBT001 - called back with the one thing that changed
         """Begin or cease to work; a new leader looks at everything, first at what may have to be rolled back."""
@@ -68,7 +71,8 @@ class Reconciler:
         """Take keys of at least the priority `only` and look at them, for ever."""
         while True:
             await self._leading.wait()
-            key, since = await self._queue.get(only=only)
+            async with self._turn() if only is Priority.ROUTINE else contextlib.nullcontext():
+                key, since = await self._queue.get(only=only)
             began = asyncio.get_running_loop().time()
             try:
                 outcome = await self._guarded(key, since)
@@ -78,6 +82,18 @@ class Reconciler:
             self._metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - began)
             # A look that finds nothing to do waits for nothing; the Lease and the watches must have their turn.
             await asyncio.sleep(0)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Let the loop have one look of routine a round, and whatever else has come up in between.
+
+        A look keeps the loop up to its first request; only the round after it the next worker may take a key.
+        """
+        await self._turns.acquire()
+        try:
+            yield
+        finally:
+            asyncio.get_running_loop().call_soon(self._turns.release)
 
     async def _guarded(self, key: Key, since: float) -> str:
         """Look at a model; whatever goes wrong is logged and tried again later."""

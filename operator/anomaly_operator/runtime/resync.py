@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from anomaly_operator.adapters.kube import ForbiddenError, Kube, KubeError, NotFoundError
 from anomaly_operator.adapters.metrics import Metrics
@@ -85,7 +86,8 @@ class Resync:
 
     async def _list(self, kind: str, namespace: str | None) -> tuple[list[Body], str]:
         try:
-            return await self._kube.list(kind, namespace, labels=self._selector(kind))
+            keep = partial(self._cache.lean, kind)
+            return await self._kube.list(kind, namespace, labels=self._selector(kind), keep=keep)
         except NotFoundError as error:
             raise KubeError(f"{error}; is the CustomResourceDefinition installed?") from None
         except ForbiddenError as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from anomaly_operator.adapters.kube import RESOURCES
+from anomaly_operator.adapters.kube import PAGE, RESOURCES
 from anomaly_operator.adapters.kubeconfig import KubeConfig
 from anomaly_operator.domain import names
 from anomaly_operator.runtime.importing import without
@@ -117,7 +117,9 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.inactivity_timeout = 70
     settings.watching.reconnect_backoff = 0.1
     settings.queueing.error_delays = (0.1, 1, 5)
+    settings.watching.chunk_size = PAGE
     settings.queueing.worker_limit = None
+    settings.queueing.idle_timeout = 0.2
     for kind in KINDS:
         wanted = selector(kind)
         if wanted is not None:

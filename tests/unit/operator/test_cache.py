@@ -101,6 +101,10 @@ def test_a_heartbeat_that_says_nothing_new_concerns_nobody(cache):
     [
         ({REPORT: report(counts={"user": {"failed": 3}})}, Priority.URGENT),
         ({REPORT: report(), ERROR_RATE: "0.5"}, Priority.URGENT),
+        ({REPORT: report(), ERROR_RATE: "many"}, Priority.URGENT),
+        ({REPORT: report(), DRIFT_CONFIDENCE: "0.2"}, Priority.URGENT),
+        ({REPORT: report(), ERROR_RATE: "0"}, Priority.NORMAL),
+        ({REPORT: report(shadowPercent=10)}, Priority.NORMAL),
         ({REPORT: report(epoch=4)}, Priority.NORMAL),
         ({REPORT: report(drift={"verdict": "drift"})}, Priority.NORMAL),
         ({REPORT: "no JSON"}, Priority.NORMAL),
@@ -110,6 +114,13 @@ def test_a_heartbeat_that_says_nothing_new_concerns_nobody(cache):
 def test_a_report_that_says_something_new_is_looked_at(cache, annotations, priority):
     cache.put("Pod", pod(10, annotations={REPORT: report()}))
     assert cache.put("Pod", pod(11, annotations=annotations)) == (KEY, priority)
+
+
+def test_a_pod_that_does_better_is_not_urgent(cache):
+    bad = {REPORT: report(counts={"user": {"failed": 3}}), ERROR_RATE: "0.5", DRIFT_CONFIDENCE: "0.6"}
+    cache.put("Pod", pod(10, annotations=bad))
+    good = {REPORT: report(counts={"user": {"failed": 1}}), ERROR_RATE: "0.1", DRIFT_CONFIDENCE: "0.4"}
+    assert cache.put("Pod", pod(11, annotations=good)) == (KEY, Priority.NORMAL)
 
 
 def test_a_pod_that_is_no_longer_ready_or_gone_is_urgent(cache):
@@ -142,6 +153,14 @@ def test_what_only_a_list_knows_is_counted(cache):
     assert cache.missed("Pod", [pod(11), pod(5, uid="v", name="w")]) == 2
     cache.remove("Pod", pod(12))
     assert cache.missed("Pod", [pod(11)]) == 0
+
+
+def test_of_a_list_only_what_is_kept_takes_room(cache):
+    cache.put("Pod", pod(10))
+    assert cache.lean("Pod", pod(10)) is cache.get("Pod", "ns", "m-blue-1")
+    listed = pod(11) | {"spec": {"containers": []}}
+    cache.replace("Pod", [cache.lean("Pod", listed)], "11", None)
+    assert cache.get("Pod", "ns", "m-blue-1") == pod(11)
 
 
 @pytest.mark.parametrize(
