@@ -1,6 +1,7 @@
 """Give a registered model the bundle that it lacks: a new version, the same model, with what serving wants to know."""
 
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,15 +26,18 @@ def adopt(table: Table, registry: Registry, order: Order, *, version: Version) -
         try:
             model, flavor = load_model(folder, allow_pickle=order.allow_pickle)
         except RefusedError as error:
-            raise DataError(f"{version.name} version {version.version}: {error}") from None
+            here = "" if order.allow_pickle else " (pickles: here with --allow-pickle)"
+            raise DataError(f"{version.name} version {version.version}: {error}{here}") from None
         estimator = type(model.steps[-1][1] if hasattr(model, "steps") else model).__name__
         names = tuple(map(str, getattr(model, "feature_names_in_", table.features)))
         count = getattr(model, "n_features_in_", len(names))
         if names != table.features or count != len(names):
             raise DataError(f"{table.source}: features {', '.join(table.features)}; the model has {count} others")
         try:
-            bundle = make_bundle(model, table, order, estimator=estimator)
-            rate = float((model.predict(table.rows) == -1).mean())
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="X does not have valid feature names")  # they were compared
+                bundle = make_bundle(model, table, order, estimator=estimator)
+                rate = float((model.predict(table.rows) == -1).mean())
         except ValueError as error:
             raise DataError(f"{version.name} version {version.version} fails on {table.source}: {error}") from None
         is_skops = flavor.get("serialization_format") == "skops"

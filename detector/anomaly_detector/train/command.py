@@ -12,15 +12,15 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from anomaly_detector.bundle import BundleError, read_bundle
 from anomaly_detector.report import PREFIX
 from anomaly_detector.train import plots
 from anomaly_detector.train.adopt import adopt as adopt_version
 from anomaly_detector.train.arguments import pairs
+from anomaly_detector.train.environment import without_login
 from anomaly_detector.train.errors import KEPT_ALIAS, DataError
 from anomaly_detector.train.event import read_event
 from anomaly_detector.train.features import FeatureNotes, read_notes
-from anomaly_detector.train.heritage import Heritage, inherit
+from anomaly_detector.train.heritage import Heritage, bundle_of, inherit
 from anomaly_detector.train.order import Order, Trained
 from anomaly_detector.train.pipeline import Recipe
 from anomaly_detector.train.pods import kept_rows
@@ -50,7 +50,8 @@ def train(options: Namespace, console: Console) -> tuple[dict[str, Any], int]:
     Prints a summary unless JSON is wanted.
     """
     registry = _registry(options)
-    order = _order(options, registry)
+    heritage = inherit(registry, _model(options), options.like) if options.like else Heritage()
+    order = _order(options, heritage)
     table = _table(options, order.notes, console)
     with _progress(console, len(STEPS)) as progress:
         on_step = _stepper(progress)
@@ -58,12 +59,12 @@ def train(options: Namespace, console: Console) -> tuple[dict[str, Any], int]:
         if answered is not None:
             trained = finish(table, registry, order, version=answered)
         else:
-            kept = _kept(options, registry, order, table)
+            kept = _kept(options, registry, order, table, heritage)
             trained = train_and_register(table, registry, order, kept=kept, on_step=on_step)
     if not options.no_plots:
         _plots(registry, trained, table.features, console)
     if not options.json:
-        show(Console(), trained, registry.uri)
+        show(Console(), trained, without_login(registry.uri))
     return trained.as_json(), KEPT_ALIAS if trained.alias is not None and not trained.alias_moved else 0
 
 
@@ -73,7 +74,7 @@ def adopt(options: Namespace, console: Console) -> tuple[dict[str, Any], int]:
     Prints a summary unless JSON is wanted.
     """
     registry = _registry(options)
-    order = _order(options, registry)
+    order = _order(options, Heritage())
     table = _table(options, order.notes, console)
     if options.version:
         version = registry.version(order.model, options.version)
@@ -89,17 +90,20 @@ def adopt(options: Namespace, console: Console) -> tuple[dict[str, Any], int]:
     return described | {"digest": adopted.tags[PREFIX + "digest"], "source": adopted.source}, 0
 
 
-def _order(options: Namespace, registry: Registry) -> Order:
-    if not options.model:
+def _model(options: Namespace) -> str:
+    model: str | None = options.model
+    if not model:
         raise DataError("--model: missing; give the registered model's name or set ANOMALY_REGISTERED_MODEL")
-    like = getattr(options, "like", None)
-    heritage = inherit(registry, options.model, like) if like else Heritage()
+    return model
+
+
+def _order(options: Namespace, heritage: Heritage) -> Order:
     alias = getattr(options, "alias", None)
     if alias is not None and (not ALIAS.fullmatch(alias) or RESERVED.fullmatch(alias)):
         raise DataError(f"--alias {alias}: expected letters, digits, - and _, but not latest or v and a number")
     event = read_event(options.event) if getattr(options, "event", None) else None
     return Order(
-        model=options.model,
+        model=_model(options),
         recipe=_recipe(options, heritage.recipe),
         notes=_notes(options, heritage.notes),
         about=options.description,
@@ -150,6 +154,11 @@ def _notes(options: Namespace, inherited: FeatureNotes) -> FeatureNotes:
 def _registry(options: Namespace) -> Registry:
     if not options.tracking_uri:
         raise DataError("--tracking-uri: missing; give the MLflow server's URL or set MLFLOW_TRACKING_URI")
+    if not options.tracking_uri.startswith(("http://", "https://")):
+        raise DataError(
+            f"--tracking-uri {without_login(options.tracking_uri)}: expected the http(s) address of an MLflow server:"
+            " operator and detectors reach no other"
+        )
     return Registry(options.tracking_uri)
 
 
@@ -163,7 +172,7 @@ def _table(options: Namespace, notes: FeatureNotes, console: Console) -> Table:
     return table.take(slice(None, round(len(table) * options.take)))
 
 
-def _kept(options: Namespace, registry: Registry, order: Order, table: Table) -> Floats | None:
+def _kept(options: Namespace, registry: Registry, order: Order, table: Table, heritage: Heritage) -> Floats | None:
     """Return rows of the reference of the version to compare with, if some shall be kept and it has one that fits."""
     if not 0 <= options.keep_reference <= 1:
         raise DataError(f"--keep-reference {options.keep_reference:g}: expected between 0 and 1")
@@ -171,14 +180,11 @@ def _kept(options: Namespace, registry: Registry, order: Order, table: Table) ->
         return None
     if order.alias is None:
         raise DataError("--keep-reference: whose? Give --alias, too")
-    old = rival_of(registry, order)
-    if old is None:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            bundle = read_bundle(registry.download(old, Path(folder)))
-        except BundleError as error:
-            raise DataError(f"--keep-reference: version {old.version}: {error}") from None
+    if options.like and options.like == options.compare_with:
+        bundle = heritage.bundle
+    else:
+        old = rival_of(registry, order)
+        bundle = None if old is None else bundle_of(registry, old, why="--keep-reference")
     if bundle is None or bundle.features != table.features:
         return None
     kept: Floats | None = kept_rows(bundle.reference, options.keep_reference)

@@ -13,7 +13,7 @@ from anomaly_detector.report import PREFIX
 from anomaly_detector.train.errors import DataError
 from anomaly_detector.train.features import FeatureNotes
 from anomaly_detector.train.pipeline import ESTIMATORS, MOST_CONTAMINATION, TRANSFORMS, Recipe
-from anomaly_detector.train.registry import Registry
+from anomaly_detector.train.registry import Registry, Version
 
 _PARAMETER = "param."
 _BETWEEN_TRANSFORMS = re.compile(rf" (?=(?:{'|'.join(TRANSFORMS)}):)")
@@ -25,6 +25,8 @@ class Heritage:
 
     notes: FeatureNotes = field(default_factory=FeatureNotes)
     recipe: Recipe = field(default_factory=Recipe)
+    bundle: Bundle | None = None
+    """Of the version that it comes from."""
 
 
 def inherit(registry: Registry, model: str, number: str) -> Heritage:
@@ -34,14 +36,19 @@ def inherit(registry: Registry, model: str, number: str) -> Heritage:
     for a bundle that cannot be read.
     """
     version = registry.version(model, number)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            bundle = read_bundle(registry.download(version, Path(folder)))
-        except BundleError as error:
-            raise DataError(f"--like {number}: {error}") from None
+    bundle = bundle_of(registry, version, why="--like")
     said = registry.parameters(version.run_id) if version.run_id else {}
     estimator = bundle.estimator if bundle else version.tags.get(PREFIX + "estimator", "")
-    return Heritage(notes=_notes(bundle), recipe=_recipe(estimator, bundle, said))
+    return Heritage(notes=_notes(bundle), recipe=_recipe(estimator, bundle, said), bundle=bundle)
+
+
+def bundle_of(registry: Registry, version: Version, *, why: str) -> Bundle | None:
+    """Return the bundle of a version, or none; `why` it is wanted. Raises RegistryError and DataError."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return read_bundle(registry.download(version, Path(folder)))
+        except BundleError as error:
+            raise DataError(f"{why}: version {version.version}: {error}") from None
 
 
 def _notes(bundle: Bundle | None) -> FeatureNotes:

@@ -14,7 +14,7 @@ from anomaly_operator.cli.commands import VERBS, move_alias_back, send
 from anomaly_operator.cli.errors import CliError
 from anomaly_operator.cli.explaining import explain, read_rows, told
 from anomaly_operator.cli.lint import lint
-from anomaly_operator.cli.registry import move_alias
+from anomaly_operator.cli.registry import STAGES, move_alias, move_stage
 from anomaly_operator.domain.codec import to_json
 from anomaly_operator.domain.records import HistoryEntry
 from anomaly_operator.domain.times import parse_time, rfc3339
@@ -97,11 +97,16 @@ def _add_steering(add: Add) -> None:
 
 def _add_others(add: Add) -> None:
     promote = add(
-        "promote-version", _promote_version, "Move an alias in the registry; the rollout follows.", on_model=False
+        "promote-version",
+        _promote_version,
+        "Move an alias or stage in the registry; the rollout follows.",
+        on_model=False,
     )
     promote.add_argument("model", metavar="MODEL", help="registered model")
     promote.add_argument("version", metavar="VERSION", help="version to promote")
-    promote.add_argument("--alias", required=True, help="alias to move, e.g. champion")
+    where = promote.add_mutually_exclusive_group(required=True)
+    where.add_argument("--alias", help="alias to move, e.g. champion")
+    where.add_argument("--stage", choices=STAGES, help="of a registry that still uses stages; its version is archived")
     promote.add_argument("--tracking-uri", help="registry; default MLFLOW_TRACKING_URI")
     check = add("lint", _lint, "Check manifests without a cluster.", on_model=False)
     check.add_argument("files", metavar="FILE", nargs="+", type=Path)
@@ -200,6 +205,10 @@ def _command(arguments: argparse.Namespace) -> int:
 
 
 def _promote_version(arguments: argparse.Namespace) -> int:
+    if arguments.stage:
+        move_stage(arguments.tracking_uri, arguments.model, arguments.stage, arguments.version)
+        _print(f"{arguments.model}: version {arguments.version} is in stage {arguments.stage}")
+        return 0
     before = move_alias(arguments.tracking_uri, arguments.model, arguments.alias, arguments.version)
     _print(
         f"{arguments.model}: alias {arguments.alias} moved from {before or 'nowhere'} to version {arguments.version}"

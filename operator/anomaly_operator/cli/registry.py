@@ -13,6 +13,7 @@ from typing import Any
 from anomaly_operator.cli.errors import CliError
 
 TIMEOUT = 10.0
+STAGES = ("Staging", "Production")
 _PAGE = "200"
 
 
@@ -29,6 +30,12 @@ def move_alias(uri: str | None, model: str, alias: str, version: str) -> str | N
     before = _ask(uri, "GET", "registered-models/alias", {"name": model, "alias": alias}, missing_is_none=True)
     _ask(uri, "POST", "registered-models/alias", {"name": model, "alias": alias, "version": version})
     return str(before["model_version"]["version"]) if before else None
+
+
+def move_stage(uri: str | None, model: str, stage: str, version: str) -> None:
+    """Bring `version` of a registered model into `stage`; what was there is archived. Credentials: see `move_alias`."""
+    fields = {"name": model, "version": version, "stage": stage, "archive_existing_versions": True}
+    _ask(_address(uri), "POST", "model-versions/transition-stage", fields)
 
 
 def version_tags(uri: str | None, model: str) -> list[dict[str, str]]:
@@ -58,14 +65,16 @@ def _address(uri: str | None) -> str:
     return uri
 
 
-def _ask(uri: str, method: str, path: str, fields: dict[str, str], *, missing_is_none: bool = False) -> Any:
+def _ask(uri: str, method: str, path: str, fields: dict[str, Any], *, missing_is_none: bool = False) -> Any:
     url = f"{uri.rstrip('/')}/api/2.0/mlflow/{path}"
     data = None
     if method == "GET":
         url += "?" + urllib.parse.urlencode(fields)
     else:
         data = json.dumps(fields).encode()
-    request = urllib.request.Request(url, data, _headers(), method=method)
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    if authorization := _authorization():
+        request.add_unredirected_header("Authorization", authorization)  # it is for this server alone
     context = ssl.create_default_context(cafile=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"))
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT, context=context) as answer:
@@ -88,11 +97,10 @@ def _said(error: urllib.error.HTTPError) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _headers() -> dict[str, str]:
-    headers = {"Content-Type": "application/json"}
+def _authorization() -> str | None:
     if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        headers["Authorization"] = f"Bearer {token}"
-    elif user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        return f"Bearer {token}"
+    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
         pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
-        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-    return headers
+        return "Basic " + base64.b64encode(pair.encode()).decode()
+    return None

@@ -325,9 +325,9 @@ def test_it_shows_both_versions(anomaly):
     assert done.stdout.startswith("kubectl-anomaly 0.1.0\nKubernetes v1.")
 
 
-def test_promoting_a_version_moves_the_alias_in_the_registry(mlflow_server, registered):
-    def promote(version):
-        command = [BIN / "kubectl-anomaly", "promote-version", registered, version, "--alias", "champion"]
+def test_promoting_a_version_moves_the_alias_or_the_stage_in_the_registry(mlflow_server, registered):
+    def promote(version, *where):
+        command = [BIN / "kubectl-anomaly", "promote-version", registered, version, *(where or ("--alias", "champion"))]
         env = {**os.environ, "MLFLOW_TRACKING_URI": mlflow_server.uri}
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
@@ -338,6 +338,15 @@ def test_promoting_a_version_moves_the_alias_in_the_registry(mlflow_server, regi
     assert absent.returncode == 1
     assert "7" in absent.stderr
     assert version_of(mlflow_server, registered) == "2"
+
+    for version in ("1", "2"):
+        staged = promote(version, "--stage", "Production")
+        assert staged.stdout == f"{registered}: version {version} is in stage Production\n", staged.stderr
+    from mlflow import MlflowClient  # noqa: PLC0415 - takes seconds
+
+    client = MlflowClient(mlflow_server.uri)
+    stages = [client.get_model_version(registered, version).current_stage for version in ("1", "2")]
+    assert stages == ["Archived", "Production"]
 
 
 def test_a_rollback_moves_the_alias_only_when_it_is_asked_to(installed, anomaly, model, mlflow_server, registered):

@@ -23,6 +23,7 @@ def anomaly_train(mlflow_server, capsys):
     """Run `anomaly-train` in this process against the session's server; gives exit code, JSON (or none), stderr."""
 
     def run(*arguments, uri=mlflow_server.uri):
+        capsys.readouterr()  # what was printed before is not the command's
         with pytest.raises(SystemExit) as ended:
             main([*arguments, "--tracking-uri", uri, "--no-plots", "--json"])
         printed = capsys.readouterr()

@@ -233,10 +233,11 @@ class TestAdopt:
         )
         assert refused == 2
         assert "is a pickle" in said
-        code, result, _ = anomaly_train(
+        assert "here with --allow-pickle" in said
+        code, result, said = anomaly_train(
             "adopt", "--data", str(metrics_csv), "--model", model_name, "--version", number, "--allow-pickle"
         )
-        assert code == 0
+        assert (code, said) == (0, "")
         version = client.get_model_version(model_name, result["version"])
         folder = Path(download_artifacts(artifact_uri=version.source, dst_path=str(tmp_path)))
         assert version.tags[PREFIX + "digest"] == digest(folder)
@@ -323,6 +324,18 @@ class TestTrouble:
         assert code == 69
         assert f"anomaly-train: registry {uri}: registered model m: " in said
         assert "Connection refused" in said
+
+    def test_a_login_within_the_address_is_not_said(self, anomaly_train, metrics_csv, monkeypatch):
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        _, _, said = anomaly_train("--data", str(metrics_csv), "--model", "m", uri="http://me:hunter2@127.0.0.1:1")
+        assert "registry http://***@127.0.0.1:1: " in said
+        assert "hunter2" not in said
+
+    @pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "./mlruns", "databricks"])
+    def test_a_registry_that_operator_and_detectors_could_not_reach_is_refused(self, anomaly_train, metrics_csv, uri):
+        code, _, said = anomaly_train("--data", str(metrics_csv), "--model", "m", uri=uri)
+        assert code == 2
+        assert f"--tracking-uri {uri}: expected the http(s) address of an MLflow server" in said
 
     @pytest.mark.timeout(60)
     def test_a_registry_that_never_answers_is_given_up_on(self, anomaly_train, metrics_csv, monkeypatch):
