@@ -5,6 +5,7 @@ AnomalyModels whose `spec.model` is the same ask together: a thousand of them ar
 
 import asyncio
 import logging
+import math
 import random
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 CONCURRENT = 16
 """Questions at the same time, over all models."""
+FRESH_SECONDS = 1.0
+"""How old an answer to others may be that one who has only begun to ask takes: a new leader asks for all at once."""
 
 
 @dataclass(slots=True)
@@ -39,6 +42,10 @@ class _Poll:
     timer: asyncio.TimerHandle | None = None
     task: asyncio.Task[None] | None = None
     again: bool = False
+    answer: Resolved | Unresolved | None = None
+    """The newest."""
+    asked_at: float = -math.inf
+    """When it was asked for (loop time)."""
 
 
 class Resolver:
@@ -70,7 +77,10 @@ class Resolver:
         self.forget(key)
         poll = self._asking[key] = self._polls.setdefault(model, _Poll(model))
         poll.askers[key] = _Asker(nudge, memory)
-        self._ask(poll)
+        if poll.answer is not None and asyncio.get_running_loop().time() - poll.asked_at <= FRESH_SECONDS:
+            self._remember(key, memory, poll.answer)
+        else:
+            self._ask(poll)
 
     def forget(self, key: Key) -> None:
         """Stop asking for a model."""
@@ -103,7 +113,9 @@ class Resolver:
     async def _poll(self, poll: _Poll) -> None:
         try:
             async with self._slots:
+                asked_at = asyncio.get_running_loop().time()
                 answer = await self._answer(poll.model)
+            poll.answer, poll.asked_at = answer, asked_at
             for key, asker in poll.askers.items():
                 self._remember(key, asker.memory, answer)
         finally:

@@ -152,11 +152,18 @@ async def test_models_that_follow_the_same_ask_once_for_all_and_all_hear_of_a_ch
         resolver.want(key, MODEL, "", memory)
     await asyncio.sleep(10)
     assert registry.asked == [0, 1]  # the second for those that came while the first was under way
+    registry.seconds = 0
+    late = Memory("u")
+    resolver.want(("ns", "late"), MODEL, "", late)
+    await asyncio.sleep(0.5)
+    assert registry.asked == [0, 1, 10]
+    resolver.want(("ns", "later"), MODEL, "", memory := Memory("u"))
+    assert (memory.resolution, len(registry.asked)) == (late.resolution, 3)
     registry.answer = resolved("2")
-    await asyncio.sleep(30)
-    assert len(registry.asked) == 3
+    await asyncio.sleep(33)
+    assert len(registry.asked) == 4
     assert {memory.resolution.version for memory in memories.values()} == {"2"}
-    assert resolver.queue.depth() == 50
+    assert resolver.queue.depth() == 52
 
 
 async def test_a_model_that_is_forgotten_leaves_the_others_that_follow_the_same_asking(resolver, registry):
