@@ -17,6 +17,7 @@ from anomaly_operator.domain.manifests.common import canonical_hash
 from anomaly_operator.domain.manifests.jobs import reads_pods, retraining_job
 from anomaly_operator.domain.model import Command
 from anomaly_operator.domain.records import Retraining, Status
+from anomaly_operator.domain.rollback import is_stuck
 from anomaly_operator.domain.situation import Situation
 from anomaly_operator.domain.spec import Retraining as RetrainingSpec
 from anomaly_operator.domain.times import Time
@@ -132,8 +133,10 @@ def _ended(s: Situation, line: Retraining, job: Job | None) -> Retraining:
 def _due(s: Situation) -> Retraining | None:
     """Return the retraining that is due now, if there is one and the budget allows it."""
     spec, memory = s.spec.retraining, s.memory
-    if not spec.enabled or s.desired.spec_error or s.active is None or is_running(memory) or memory.retreat:
+    if not spec.enabled or s.desired.spec_error or s.active is None or is_running(memory):
         return None
+    if memory.retreat is not None and not is_stuck(s):
+        return None  # going back may be all that it takes, and rows of the version that is left would be learned from
     line = _by_drift(s) or _by_schedule(s)
     if line is None:
         return None

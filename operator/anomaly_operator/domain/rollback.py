@@ -30,6 +30,13 @@ def roll_back(s: Situation) -> Step | None:
     return None if _gives_way(s, retreat, target) else _warm_again(s, retreat, target)
 
 
+def is_stuck(s: Situation) -> bool:
+    """Return whether a rollback that was decided has found no ready pod to go to in time."""
+    retreat = s.memory.retreat
+    target = _target(s, retreat) if retreat is not None else None
+    return retreat is not None and (target is None or _is_late(s, s.memory, retreat, target))
+
+
 def dead_end(s: Situation) -> tuple[str, Breach] | None:
     """Return why a breach leads nowhere: (reason, breach); None if there is none, or a way out."""
     breach = guard.breach(s)

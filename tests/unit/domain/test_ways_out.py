@@ -177,6 +177,17 @@ def without_a_way_back(**sections: Any) -> World:
     return world
 
 
+def test_retraining_waits_for_a_way_back_only_until_that_is_late() -> None:
+    world = without_a_way_back()
+    assert world.status["retreat"]
+    world.spec["retraining"] = {"enabled": True, "data": "/data/rows.csv", "schedule": "* * * * *"}
+    world.run(15)
+    assert not world.jobs
+    world.run(70, step=5)
+    assert world.status["retreat"]
+    assert [line["trigger"] for line in world.status["retrainings"]] == ["Schedule"]
+
+
 def test_way_back_that_never_gets_ready_gives_way_to_a_newer_version() -> None:
     world = without_a_way_back()
     world.alias = "3"
