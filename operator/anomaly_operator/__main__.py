@@ -79,16 +79,19 @@ class Operator:
             on_concern=lambda key: self._queue.add(key, priority=Priority.ROUTINE),
         )
         self._policy = PolicyWatch(self._kube, self._on_policy)
-        self._recorder = Recorder(
+        self._recorder = self._compose_recorder()
+        self._health = self._health_server()
+
+    def _compose_recorder(self) -> Recorder:
+        return Recorder(
             self._runs,
             self._probes,
             self._cache,
             self._observer,
             fence=self._elector,
-            allowed=settings.allowed_tracking_uris,
-            default_uri=settings.tracking_uri or "",
+            allowed=self._settings.allowed_tracking_uris,
+            default_uri=self._settings.tracking_uri or "",
         )
-        self._health = self._health_server()
 
     def _compose(self) -> Reconciler:
         allowed, default_uri = self._settings.allowed_tracking_uris, self._settings.tracking_uri or ""

@@ -72,29 +72,33 @@ def calibrate(  # noqa: PLR0913 - each is one known fact about the series or the
     names = (*features, SCORE)
     columns = _columns(series, scores, names)
     starts = np.arange(0, len(columns) - window + 1, max(1, window // (2 * STEPS)))
-    windows = len(starts[::STEPS])
-    factors = {name: effective_sample_factor(columns[:, i]) for i, name in enumerate(names)}
     checks_per_day = rows_per_second * SECONDS_PER_DAY / (window / 2) if rows_per_second else 1000.0
-    known: dict[str, Any] = {
-        "window": window,
-        "windows": windows,
-        "calibrated": windows >= FEWEST_WINDOWS,
-        "falseAlarmRate": None,
+    known = _known(columns, names, window, len(starts[::STEPS])) | {
         "falseAlarmsPerDay": false_alarms_per_day,
         "checksPerDay": checks_per_day,
-        "trainingRows": len(columns),
-        "effectiveSampleFactor": factors,
     }
     if not known["calibrated"]:
         return known | {"thresholds": {name: dict(tests) for name in names}, "tails": {}}
     folds = np.minimum((starts + window // 2) * FOLDS // len(columns), FOLDS - 1)
-    observed = _observe(columns, starts, window, folds, list(factors.values()), reference_rows)
+    observed = _observe(columns, starts, window, folds, list(known["effectiveSampleFactor"].values()), reference_rows)
     level = single_check_level(false_alarms_per_day, checks_per_day, len(names), consecutive_checks)
     tails = {name: _tails(observed[:, i]) for i, name in enumerate(names)}
     return known | {
         "thresholds": {name: thresholds_for(tail, level, tests) for name, tail in tails.items()},
         "tails": tails,
         "falseAlarmRate": _false_alarm_rate(observed, folds, level, tests, consecutive_checks, min_votes),
+    }
+
+
+def _known(columns: Floats, names: Sequence[str], window: int, windows: int) -> dict[str, Any]:
+    """Return what of a calibration can be said of any series."""
+    return {
+        "window": window,
+        "windows": windows,
+        "calibrated": windows >= FEWEST_WINDOWS,
+        "falseAlarmRate": None,
+        "trainingRows": len(columns),
+        "effectiveSampleFactor": {name: effective_sample_factor(columns[:, i]) for i, name in enumerate(names)},
     }
 
 

@@ -53,11 +53,7 @@ def retraining_job(
     pod = content["template"]
     labels = (pod.setdefault("metadata", {}) or {}).get("labels") or {}
     pod["metadata"]["labels"] = {**labels, **names.labels(observed.name, COMPONENT)}
-    environment = _environment(observed, spec, settings, line, event, active_version)
-    for container in pod["spec"]["containers"]:
-        container["env"] = [*(container.get("env") or []), *environment]
-        container.setdefault("terminationMessagePath", TERMINATION_LOG)
-        container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
+    _tell(pod["spec"]["containers"], _environment(observed, spec, settings, line, event, active_version))
     for name, folder, secret in _secrets(spec, line):
         _mount(pod["spec"], name, folder, secret)
     if reads_pods(spec.retraining):
@@ -71,6 +67,14 @@ def retraining_job(
         annotations={names.TRIGGER: line.trigger, names.REASON: line.reason},
         spec=content,
     )
+
+
+def _tell(containers: list[Json], environment: list[dict[str, str]]) -> None:
+    """Give every container what it may have to know, and a place for its last words."""
+    for container in containers:
+        container["env"] = [*(container.get("env") or []), *environment]
+        container.setdefault("terminationMessagePath", TERMINATION_LOG)
+        container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
 
 
 def _secrets(spec: Spec, line: Retraining) -> Iterator[tuple[str, str, Json]]:
