@@ -8,11 +8,16 @@ import urllib.request
 import numpy as np
 import pytest
 from tests.e2e.operator.conftest import BIN, IMAGE, eventually, faults, model
+from tests.plugins.influx_double import in_background
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 WINDOW = 100
-LOGIN = {"MLFLOW_TRACKING_USERNAME": "someone", "MLFLOW_TRACKING_PASSWORD": "of-the-model-77c0"}
+LOGIN = {
+    "MLFLOW_TRACKING_USERNAME": "someone",
+    "MLFLOW_TRACKING_PASSWORD": "of-the-model-77c0",
+    "token": "of-the-influxdb-31",
+}
 
 
 class Users:
@@ -54,20 +59,6 @@ def chart_values():
     return {"retraining": {"fromPods": True}}
 
 
-@pytest.fixture(scope="module")
-def replicas(start_operator):
-    """Return a function that returns a replica that leads: the newest, or a fresh one once that is dead."""
-    started = []
-
-    def leading():
-        if not started or not started[-1].running:
-            started.append(start_operator(f"retraining-{len(started)}", LEASE_SECONDS="5"))
-            started[-1].wait_for("leader")
-        return started[-1]
-
-    return leading
-
-
 @pytest.fixture
 def registered(mlflow_server, tmp_path, model_name):
     """Return a registered model whose first version has the alias `champion`."""
@@ -81,11 +72,11 @@ def registered(mlflow_server, tmp_path, model_name):
 
 
 @pytest.fixture
-def retrained(replicas, defined, namespace, registered):
+def retrained(leading, defined, namespace, registered):
     """Return a function that brings up a model with these retraining settings."""
-    replicas()
+    leading()
 
-    def make(**retraining):
+    def make(*, influxdb=None, **retraining):
         secret = {"metadata": {"name": "login", "namespace": namespace}, "stringData": LOGIN}
         made = model(namespace, "champion", drift={"window": WINDOW}, retraining={"enabled": True} | retraining)
         made["spec"]["model"] |= {"name": registered, "credentialsSecretRef": {"name": "login"}}
@@ -93,6 +84,8 @@ def retrained(replicas, defined, namespace, registered):
         made["spec"]["blueGreen"]["prePromotionAnalysis"] |= {"duration": "3s", "smokeTest": {"rows": 512}}
         made["spec"]["gates"]["anomalyRate"] = {"target": 0.15}
         made["spec"]["explanations"] = {"enabled": False}
+        if influxdb:
+            made["spec"]["influxdb"] = {"url": influxdb, "org": "o", "bucket": "b", "tokenSecretRef": {"name": "login"}}
         defined.kubectl("apply", "-f", "-", stdin=[{"apiVersion": "v1", "kind": "Secret"} | secret, made])
         wait(defined, namespace, "condition=Ready")
 
@@ -124,12 +117,18 @@ def drift_by_hand(cluster, namespace):
     cluster.kubectl("annotate", "pods", "-n", namespace, *pods, "anomalymodel.dev/drift-confidence=1.0", "--overwrite")
 
 
+@pytest.fixture
+def influx():
+    with in_background() as double:
+        yield double
+
+
 def test_drift_ends_in_a_retrained_version_that_serves_users_with_no_human_step(
-    retrained, defined, namespace, registered, mlflow_server
+    retrained, defined, namespace, registered, mlflow_server, influx
 ):
     from mlflow import MlflowClient  # noqa: PLC0415 - takes seconds
 
-    retrained(minDriftDuration="3s", cooldown="1s", deadline="10m")
+    retrained(minDriftDuration="3s", cooldown="1s", deadline="10m", influxdb=influx.url)
     with Users("http://{}:{}/predict".format(*defined.address(namespace, "cpu"))) as users:
         seen = "jsonpath={.metadata.annotations.anomalymodel\\.dev/drift-confidence}"
         pods = "pods", "-l", "anomalymodel.dev/model=cpu", "-n", namespace
@@ -178,6 +177,12 @@ def test_drift_ends_in_a_retrained_version_that_serves_users_with_no_human_step(
     (remembered,) = json.loads(client.get_registered_model(registered).tags[log])
     assert remembered == line
 
+    ((told, fields),) = [(dict(series), fields) for (series, _), fields in influx.of("anomaly_retraining").items()]
+    assert told["pod"].startswith(line["job"])
+    assert {"namespace": namespace, "model": "cpu", "version": "2", "role": "training"}.items() <= told.items()
+    assert (fields["outcome"], fields["run_id"], fields["event_id"]) == ("Succeeded", line["runId"], event["id"])
+    assert "Token of-the-influxdb-31" in influx.authorizations
+
 
 def training(script):
     """Return a Job of the user's own that runs a line of shell."""
@@ -218,7 +223,7 @@ def test_a_failed_job_changes_nothing_else_and_is_tried_again_within_the_daily_b
 
 @pytest.mark.switchboard
 def test_an_operator_killed_between_the_job_and_its_secret_leaves_no_job_that_hangs(
-    replicas, retrained, defined, namespace
+    leading, retrained, defined, namespace
 ):
     retrained()
     refused = ("--resource", "secrets", "--verb", "create", "--namespace", namespace, "--code", "503")
@@ -227,11 +232,11 @@ def test_an_operator_killed_between_the_job_and_its_secret_leaves_no_job_that_ha
         eventually(lambda: outcomes(defined, namespace) == ["Running"])
         name = get(defined, namespace, "am", "cpu")["status"]["retrainings"][0]["job"]
         defined.kubectl("wait", f"job/{name}", "-n", namespace, "--for=create", "--timeout=20s")
-        replicas().kill()
+        leading().kill()
     job = get(defined, namespace, "job", name)
     assert (job["spec"]["suspend"], job.get("status", {}).get("active", 0)) == (True, 0)
 
-    replicas()
+    leading()
 
     defined.kubectl("wait", f"job/{name}", "-n", namespace, "--for=jsonpath={.spec.suspend}=false", "--timeout=60s")
     secret = get(defined, namespace, "secret", name)
