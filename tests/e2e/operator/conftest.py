@@ -20,6 +20,7 @@ from tests.plugins.installed_chart import SYSTEM, rendered
 
 from anomaly_operator.adapters.kube import Kube
 from anomaly_operator.adapters.kubeconfig import KubeConfig
+from anomaly_operator.adapters.lease import NAME
 from anomaly_operator.crdgen import crd
 
 BIN = Path(sys.executable).parent
@@ -129,7 +130,7 @@ def start_operator(defined, mlflow_server, tmp_path_factory, chart_values):
             "ADMIN_KEY_FILE": str(key),
             "REPORT_HEARTBEAT_SECONDS": "1",
             "READINESS_PERIOD_SECONDS": "1",
-            "LEASE_SECONDS": "2",
+            "LEASE_SECONDS": "10",  # a busy machine does not lose it; tests of failover take less
             "BIND": "127.0.0.1",
             "PORT": "0",
         } | settings
@@ -171,12 +172,14 @@ def alias(mlflow_server, namespace):
 
 
 @pytest.fixture(scope="module")
-def leading(start_operator):
+def leading(start_operator, defined):
     """Return a function that starts another replica and returns when it leads."""
     replicas = []
 
     def lead(*, fresh=False, **settings):
         if fresh or not replicas or not replicas[-1].running:
+            # One that was killed holds the Lease still: waiting for its end is what test_process is about.
+            defined.kubectl("delete", "lease", NAME, "-n", SYSTEM, "--ignore-not-found")
             replicas.append(start_operator(f"replica-{len(replicas)}", **settings))
             replicas[-1].wait_for("leader")
         return replicas[-1]

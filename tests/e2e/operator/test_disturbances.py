@@ -23,12 +23,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("replica")]
 ERRORS = "anomalymodel.dev/error-rate=0.5"
 
 
-@pytest.fixture
-def replica(leading):
-    """A replica that leads, with a Lease that a busy machine does not lose: failover is not what is tested here."""
-    return leading(LEASE_SECONDS="8")
-
-
 @pytest.mark.switchboard
 def test_a_breach_is_rolled_back_though_no_pod_of_the_sick_color_is_ready(defined, namespace, promoted):
     promoted()

@@ -26,12 +26,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("replica")]
 ERRORS = "anomalymodel.dev/error-rate=0.5"
 
 
-@pytest.fixture
-def replica(leading):
-    """A replica that leads, with a Lease that a busy machine does not lose: failover is not what is tested here."""
-    return leading(LEASE_SECONDS="8")
-
-
 def held_in_analysis(cluster, namespace):
     """Prolong the analysis of a candidate that is there: before that, the active one would be guarded as long."""
     wait(cluster, namespace, "jsonpath={.status.candidate.color}")
