@@ -64,7 +64,7 @@ def kubectl(defined, namespace):
 async def test_every_point_has_its_result_though_the_reader_dies_and_the_colors_switch(
     start_operator, namespace, versions, alias, telegraf, kubectl
 ):
-    operator = start_operator("source", LEASE_SECONDS="10")
+    operator = start_operator("source")
     name, move = alias
     await asyncio.to_thread(move, versions[0])
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "influxdb"}, "stringData": {"token": "t0k3n"}}
