@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,6 +81,12 @@ class OperatorProcess:
     def wait_for_last(self, message):
         """Return the newest log line with this message of a process that has ended."""
         return [line for line in self.lines if line["message"] == message][-1]
+
+    def metric(self, name):
+        """Return the value of a metric, labels and all; 0 if it was never counted."""
+        where = f"http://127.0.0.1:{self.wait_for('listening')['port']}/metrics"
+        lines = urllib.request.urlopen(where, timeout=30).read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name)
 
     def exit_code(self):
         return self._process.wait(30)
