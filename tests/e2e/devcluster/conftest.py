@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 WEB = Path(__file__).with_name("web.py")
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 90
 
 
 def eventually(question, wanted=None):
@@ -44,7 +44,7 @@ class World:
     def pods(self, selector):
         return [p for p in self.get("pods", None, "-l", selector) if "deletionTimestamp" not in p["metadata"]]
 
-    def wait(self, condition, what, seconds=30):
+    def wait(self, condition, what, seconds=90):
         self.kubectl("wait", f"--for={condition}", what, f"--timeout={seconds}s")
 
     def address(self, service):

@@ -30,14 +30,14 @@ def test_work_goes_on_after_watches_were_cut_and_the_history_forgotten(world, fa
     faults("drop-watches")
     faults("compact")
     world.apply(deployment("web", 1, LABELS), service("web", LABELS))
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     address = world.address("web")
     eventually(lambda: answerer(address))
 
 
 def test_pods_serve_on_while_the_node_stands_still(world, faults):
     world.apply(deployment("web", 1, LABELS), service("web", LABELS))
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     address = world.address("web")
     name = eventually(lambda: answerer(address))
     faults("node", "stop")
@@ -45,7 +45,7 @@ def test_pods_serve_on_while_the_node_stands_still(world, faults):
     eventually(lambda: len(world.pods("app=web")) == 2)
     assert answerer(address) == name
     faults("node", "resume")
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
 
 
 def test_the_same_seed_hits_the_same_requests(world, faults):

@@ -60,7 +60,7 @@ class Machine:
         cluster.load_image("python", [sys.executable, "-c"])
         eventually(lambda: "default" in cluster.kubectl("get", "serviceaccounts", check=False))
         cluster.kubectl("apply", "-f", "-", stdin=script_pod("p", SLEEP))
-        cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/p", "--timeout=30s")
+        cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/p", "--timeout=90s")
         mark = f"DEVCLUSTER_RUN={self.run_of(name)['run']}"
         # Supervisor, three components, the container and its child; and the programs of a real control plane.
         eventually(lambda: len(marked(mark)), 6 + programs())
@@ -136,12 +136,12 @@ def test_killing_the_node_takes_its_pods_along_and_it_starts_them_again(machine)
     cluster = machine.cluster()
     cluster.kubectl("delete", "pod", "p", "--grace-period=1")
     cluster.kubectl("apply", "-f", "-", stdin=script_pod("p", SLEEP, policy="Always"))
-    cluster.kubectl("wait", "--for=condition=Ready", "pod/p", "--timeout=30s")
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/p", "--timeout=90s")
     before = cluster.kubectl("get", "pod", "p", "-o", "jsonpath={.status.containerStatuses[0].containerID}")
     machine.devcluster("faults", "node", "kill")
     restarted = "jsonpath={.status.containerStatuses[0].restartCount}=1"
-    cluster.kubectl("wait", f"--for={restarted}", "pod/p", "--timeout=30s")
-    cluster.kubectl("wait", "--for=condition=Ready", "pod/p", "--timeout=30s")
+    cluster.kubectl("wait", f"--for={restarted}", "pod/p", "--timeout=90s")
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/p", "--timeout=90s")
     after = cluster.kubectl("get", "pod", "p", "-o", "jsonpath={.status.containerStatuses[0].containerID}")
     assert after != before
 
@@ -211,7 +211,7 @@ def test_programs_of_a_real_control_plane_are_run_with_all_the_parts_around_them
     cluster = machine.cluster()
     labels = {"app": "web"}
     cluster.kubectl("apply", "-f", "-", stdin=[deployment("web", 2, labels), service("web", labels)])
-    cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    cluster.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     assert cluster.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}").startswith("10.96.")
     reached = next(line for line in machine.devcluster("status").stdout.splitlines() if "default/web" in line)
     host, _, port = reached.split()[3].partition(":")

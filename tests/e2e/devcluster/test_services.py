@@ -24,7 +24,7 @@ def answerer(address):
 def two_colors(world):
     world.apply(deployment("blue", 2, BLUE), deployment("green", 2, GREEN), service("web", BLUE))
     for color in ("blue", "green"):
-        world.kubectl("rollout", "status", f"deployment/{color}", "--timeout=30s")
+        world.kubectl("rollout", "status", f"deployment/{color}", "--timeout=90s")
     address = world.address("web")
     eventually(lambda: answerer(address))
     return address
@@ -36,7 +36,7 @@ def names(world, selector):
 
 def test_new_connections_go_to_the_ready_pods_in_turn(world):
     world.apply(deployment("blue", 3, BLUE), service("web", BLUE))
-    world.kubectl("rollout", "status", "deployment/blue", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/blue", "--timeout=90s")
     address = world.address("web")
     pods = names(world, "color=blue")
     eventually(lambda: {answerer(address) for _ in range(3)}, pods)
@@ -82,7 +82,7 @@ def test_an_open_connection_stays_where_it_is(world):
 
 def test_pods_that_are_not_ready_get_no_connections_and_none_at_all_is_refused(world):
     world.apply(deployment("blue", 2, BLUE), service("web", BLUE))
-    world.kubectl("rollout", "status", "deployment/blue", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/blue", "--timeout=90s")
     address = world.address("web")
     one, other = world.pods("color=blue")
     world.ask(one, "/unready", post=True)
@@ -106,7 +106,7 @@ def test_a_service_without_pods_refuses_connections(world):
 
 def test_a_rolling_update_behind_a_service_loses_no_request(world):
     world.apply(deployment("blue", 2, BLUE), service("web", BLUE))
-    world.kubectl("rollout", "status", "deployment/blue", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/blue", "--timeout=90s")
     address = world.address("web")
     eventually(lambda: answerer(address))
     stop, answers = threading.Event(), []
@@ -118,7 +118,7 @@ def test_a_rolling_update_behind_a_service_loses_no_request(world):
     thread = threading.Thread(target=user)
     thread.start()
     world.kubectl("set", "env", "deployment/blue", "VERSION=2")
-    world.kubectl("rollout", "status", "deployment/blue", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/blue", "--timeout=90s")
     stop.set()
     thread.join()
     assert answers.count(None) == 0
@@ -127,7 +127,7 @@ def test_a_rolling_update_behind_a_service_loses_no_request(world):
 @pytest.mark.emulation("a real API server accepts no loopback addresses in EndpointSlices")
 def test_endpoint_slices_say_who_is_ready(world):
     world.apply(deployment("blue", 2, BLUE), service("web", BLUE))
-    world.kubectl("rollout", "status", "deployment/blue", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/blue", "--timeout=90s")
 
     def ready():
         slices = world.get("endpointslices", None, "-l", "kubernetes.io/service-name=web")

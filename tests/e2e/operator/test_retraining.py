@@ -231,7 +231,7 @@ def test_an_operator_killed_between_the_job_and_its_secret_leaves_no_job_that_ha
         anomaly(defined, namespace, "retrain")
         eventually(lambda: outcomes(defined, namespace) == ["Running"])
         name = get(defined, namespace, "am", "cpu")["status"]["retrainings"][0]["job"]
-        defined.kubectl("wait", f"job/{name}", "-n", namespace, "--for=create", "--timeout=20s")
+        defined.kubectl("wait", f"job/{name}", "-n", namespace, "--for=create", "--timeout=90s")
         leading().kill()
     job = get(defined, namespace, "job", name)
     assert (job["spec"]["suspend"], job.get("status", {}).get("active", 0)) == (True, 0)

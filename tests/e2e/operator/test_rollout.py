@@ -50,7 +50,7 @@ def test_an_operator_killed_between_the_switch_and_its_record_ends_where_it_woul
     with faults(defined, "fail", *refused):
         annotate(defined, namespace, "green", "anomalymodel.dev/error-rate=0.5")
         color = "jsonpath={.spec.selector.anomalymodel\\.dev/color}=blue"
-        defined.kubectl("wait", "svc/cpu", "-n", namespace, f"--for={color}", "--timeout=20s")
+        defined.kubectl("wait", "svc/cpu", "-n", namespace, f"--for={color}", "--timeout=90s")
         replica.kill()
         # What the operator knew is gone, and status still says that the bad version is active.
         assert status(defined, namespace)["active"]["version"] == versions[1]
@@ -127,10 +127,10 @@ def test_children_that_are_edited_or_deleted_by_hand_are_repaired(defined, names
     patch = '{"spec":{"selector":{"anomalymodel.dev/color":"green"}}}'
     defined.kubectl("patch", "svc", "cpu", "-n", namespace, "--type=merge", "-p", patch)
     blue = "--for=jsonpath={.spec.selector.anomalymodel\\.dev/color}=blue"
-    defined.kubectl("wait", "svc/cpu", "-n", namespace, blue, "--timeout=10s")
+    defined.kubectl("wait", "svc/cpu", "-n", namespace, blue, "--timeout=90s")
     for child in ("svc/cpu", "configmap/cpu-anomaly-detector", "pdb/cpu-blue", "networkpolicy/cpu-anomaly-detector"):
         defined.kubectl("delete", child, "-n", namespace)
-        defined.kubectl("wait", "--for=create", child, "-n", namespace, "--timeout=10s")
+        defined.kubectl("wait", "--for=create", child, "-n", namespace, "--timeout=90s")
     assert selected(defined, namespace)[0] == "blue"
     wait(defined, namespace, "condition=Ready")
 
@@ -140,10 +140,10 @@ def test_deletion_takes_everything_along(defined, namespace, versions, alias):
     name, move = alias
     move(versions[0])
     defined.kubectl("apply", "-f", "-", stdin=[model(namespace, name)])
-    defined.kubectl("wait", "--for=create", "deployment/cpu-blue", "-n", namespace, "--timeout=30s")
-    defined.kubectl("delete", "am", "cpu", "-n", namespace, "--timeout=20s")
+    defined.kubectl("wait", "--for=create", "deployment/cpu-blue", "-n", namespace, "--timeout=90s")
+    defined.kubectl("delete", "am", "cpu", "-n", namespace, "--timeout=90s")
     for child in ("svc/cpu", "deployment/cpu-blue", "configmap/cpu-anomaly-detector", "svc/cpu-preview"):
-        defined.kubectl("wait", "--for=delete", child, "-n", namespace, "--timeout=30s")
+        defined.kubectl("wait", "--for=delete", child, "-n", namespace, "--timeout=90s")
 
 
 @pytest.mark.usefixtures("replica")
@@ -183,4 +183,4 @@ def test_an_autoscaler_that_grows_the_active_color_grows_the_candidate_too(defin
     pods = json.loads(defined.kubectl("get", "pods", "-n", namespace, "-l", labels, "-o", "json"))["items"]
     assert len(pods) == 3
     target = "jsonpath={.spec.scaleTargetRef.name}=cpu-green"
-    defined.kubectl("wait", "hpa/cpu-anomaly-detector", "-n", namespace, f"--for={target}", "--timeout=30s")
+    defined.kubectl("wait", "hpa/cpu-anomaly-detector", "-n", namespace, f"--for={target}", "--timeout=90s")

@@ -90,14 +90,14 @@ def test_a_policy_that_is_removed_is_said_of_a_version_that_serves(defined, name
     body = json.loads(defined.kubectl("get", binding, "-o", "json"))
     defined.kubectl("delete", binding)
     try:
-        wait(defined, namespace, "condition=Stalled", 40)
+        wait(defined, namespace, "condition=Stalled")
         found = status(defined, namespace)
         assert condition(found, "Stalled")["reason"] == "PolicyMissing"
         assert condition(found, "Servable")["status"] == "True"
     finally:
         kept = {"name": body["metadata"]["name"], "labels": body["metadata"].get("labels", {})}
         defined.kubectl("apply", "-f", "-", stdin=[body | {"metadata": kept}])
-    wait(defined, namespace, "condition=Ready", 40)
+    wait(defined, namespace, "condition=Ready")
 
 
 def test_a_child_whose_name_somebody_else_takes_is_said_of_a_version_that_serves(defined, namespace, versions, alias):
@@ -107,12 +107,12 @@ def test_a_child_whose_name_somebody_else_takes_is_said_of_a_version_that_serves
     wait(defined, namespace, "condition=Ready")
     theirs = '[{"op":"remove","path":"/metadata/ownerReferences"}]'
     defined.kubectl("patch", "configmap", "cpu-anomaly-detector", "-n", namespace, "--type=json", "-p", theirs)
-    wait(defined, namespace, "condition=Stalled", 20)
+    wait(defined, namespace, "condition=Stalled")
     found = condition(status(defined, namespace), "Stalled")
     assert found["reason"] == "NameTaken"
     assert "ConfigMap cpu-anomaly-detector" in found["message"]
     defined.kubectl("delete", "configmap", "cpu-anomaly-detector", "-n", namespace)
-    wait(defined, namespace, "condition=Ready", 20)
+    wait(defined, namespace, "condition=Ready")
 
 
 def test_an_emptied_selector_is_filled_again_and_promotes_nothing(defined, namespace, promoted):
@@ -120,7 +120,7 @@ def test_an_emptied_selector_is_filled_again_and_promotes_nothing(defined, names
     empty = '[{"op":"remove","path":"/spec/selector"}]'
     defined.kubectl("patch", "svc", "cpu", "-n", namespace, "--type=json", "-p", empty)
     green = "--for=jsonpath={.spec.selector.anomalymodel\\.dev/color}=green"
-    defined.kubectl("wait", "svc/cpu", "-n", namespace, green, "--timeout=10s")
+    defined.kubectl("wait", "svc/cpu", "-n", namespace, green, "--timeout=90s")
     assert outcomes(defined, namespace) == ["Promoted", "Promoted"]
 
 
@@ -131,9 +131,9 @@ def test_deletion_while_a_second_version_is_analysed_takes_everything_along(defi
     wait(defined, namespace, "condition=Ready")
     move(versions[1])
     held_in_analysis(defined, namespace)
-    defined.kubectl("delete", "am", "cpu", "-n", namespace, "--timeout=20s")
+    defined.kubectl("delete", "am", "cpu", "-n", namespace, "--timeout=90s")
     for child in ("svc/cpu", "deployment/cpu-blue", "deployment/cpu-green", "configmap/cpu-anomaly-detector"):
-        defined.kubectl("wait", "--for=delete", child, "-n", namespace, "--timeout=30s")
+        defined.kubectl("wait", "--for=delete", child, "-n", namespace, "--timeout=90s")
     eventually(lambda: not pods(defined, namespace, "blue") and not pods(defined, namespace, "green"))
 
 
