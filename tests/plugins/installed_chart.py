@@ -1,6 +1,8 @@
 """The Helm chart on a devcluster, and the cluster as its different users see it."""
 
 import json
+import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from anomaly_devcluster.testing import Cluster, cluster
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "anomaly-system"
+ACCOUNT = "cpu-watch-anomaly-detector"
+"""Of the pods of a model `cpu-watch`."""
 
 
 def rendered(values=None, *, name="anomaly-operator", namespace=SYSTEM):
@@ -46,6 +50,34 @@ class Installed:
 
     def apply(self, *objects):
         self.cluster.kubectl("apply", "-f", "-", stdin=list(objects))
+
+    def admit_detectors(self, name):
+        """Make a namespace with the account of the pods of `cpu-watch`, and the rights that the operator gives it."""
+        meta = {"name": ACCOUNT, "namespace": name}
+        binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": meta}
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "anomaly-detector"}
+        self.apply(
+            namespace(name),
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+            binding | {"roleRef": role, "subjects": [{"kind": "ServiceAccount", **meta}]},
+        )
+
+    @contextmanager
+    def model(self, name):
+        """Have an AnomalyModel `cpu-watch` in a namespace; its UID."""
+        path = f"/apis/anomalymodel.dev/v1alpha1/namespaces/{name}/anomalymodels"
+        body = {"apiVersion": "anomalymodel.dev/v1alpha1", "kind": "AnomalyModel", "metadata": {"name": "cpu-watch"}}
+        made = call(self.admin(), "POST", path, body | {"spec": {"model": {"name": "m", "alias": "champion"}}})
+        yield made["metadata"]["uid"]
+        call(self.admin(), "DELETE", f"{path}/cpu-watch")
+
+
+def mount_account(user, folder):
+    """Lay a client's token and authority where a pod has those of its account."""
+    folder.mkdir(exist_ok=True)
+    (folder / "token").write_text(user.configuration.api_key["authorization"].removeprefix("Bearer "))
+    shutil.copy(user.configuration.ssl_ca_cert, folder / "ca.crt")
+    return folder
 
 
 class RefusedError(Exception):

@@ -1,7 +1,6 @@
 """Points are scored by real detectors that share a Lease: roles change, pods end and die, each point has its result."""
 
 import asyncio
-import shutil
 import signal
 import time
 from urllib.parse import urlsplit
@@ -10,35 +9,19 @@ import aiohttp
 import pytest
 from tests.plugins.detector_pod import FEATURES, NORMAL, ODD, Detector, free_address, running, until
 from tests.plugins.influx_double import InfluxDouble
-from tests.plugins.installed_chart import call
+from tests.plugins.installed_chart import ACCOUNT, mount_account
 
 pytestmark = pytest.mark.e2e
 
 NAMESPACE = "streams"
-ACCOUNT = "cpu-watch-anomaly-detector"
-MODELS = f"/apis/anomalymodel.dev/v1alpha1/namespaces/{NAMESPACE}/anomalymodels"
 
 
 @pytest.fixture
 def uid(installed):
     """The UID of the model whose pods the detectors claim to be."""
-    meta = {"name": ACCOUNT, "namespace": NAMESPACE}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "anomaly-detector"}
-    installed.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": meta,
-            "roleRef": role,
-            "subjects": [{"kind": "ServiceAccount", **meta}],
-        },
-    )
-    body = {"apiVersion": "anomalymodel.dev/v1alpha1", "kind": "AnomalyModel", "metadata": {"name": "cpu-watch"}}
-    made = call(installed.admin(), "POST", MODELS, body | {"spec": {"model": {"name": "m", "alias": "champion"}}})
-    yield made["metadata"]["uid"]
-    call(installed.admin(), "DELETE", f"{MODELS}/cpu-watch")
+    installed.admit_detectors(NAMESPACE)
+    with installed.model(NAMESPACE) as made:
+        yield made
 
 
 @pytest.fixture
@@ -50,11 +33,7 @@ async def influx():
 @pytest.fixture
 def make(installed, uid, influx, tmp_path, forest_folder, admin_key):
     """Return a function that prepares a pod of a color, with a version of its own."""
-    user = installed.user(NAMESPACE, ACCOUNT)
-    account = tmp_path / "serviceaccount"
-    account.mkdir()
-    (account / "token").write_text(user.configuration.api_key["authorization"].removeprefix("Bearer "))
-    shutil.copy(user.configuration.ssl_ca_cert, account / "ca.crt")
+    account = mount_account(installed.user(NAMESPACE, ACCOUNT), tmp_path / "serviceaccount")
     server = urlsplit(installed.cluster.server)
 
     def pod(color, version):

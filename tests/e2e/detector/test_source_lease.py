@@ -1,12 +1,11 @@
 """The Lease of a model's points at an API server, under the chart's role and admission policy."""
 
 import asyncio
-import shutil
 from contextlib import asynccontextmanager
 
 import pytest
 from tests.plugins.detector_pod import until
-from tests.plugins.installed_chart import RefusedError, call
+from tests.plugins.installed_chart import ACCOUNT, RefusedError, call, mount_account
 
 from anomaly_detector.kube import ApiServer
 from anomaly_detector.source.lease import SourceLease
@@ -16,7 +15,6 @@ pytestmark = pytest.mark.e2e
 
 NAMESPACE = "points"
 MODEL = "cpu-watch"
-ACCOUNT = f"{MODEL}-anomaly-detector"
 MODELS = f"/apis/anomalymodel.dev/v1alpha1/namespaces/{NAMESPACE}/anomalymodels"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{MODEL}-source"
 START = 1_800_000_000 * SECOND + 7
@@ -24,29 +22,16 @@ START = 1_800_000_000 * SECOND + 7
 
 @pytest.fixture(scope="module")
 def admin(installed):
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "anomaly-detector"}
-    meta = {"name": ACCOUNT, "namespace": NAMESPACE}
-    installed.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": meta,
-            "roleRef": role,
-            "subjects": [{"kind": "ServiceAccount", **meta}],
-        },
-    )
+    installed.admit_detectors(NAMESPACE)
     return installed.admin()
 
 
 @pytest.fixture
-def uid(admin):
+def uid(installed, admin):
     """The UID of a model that is there for the test."""
-    body = {"apiVersion": "anomalymodel.dev/v1alpha1", "kind": "AnomalyModel", "metadata": {"name": MODEL}}
-    made = call(admin, "POST", MODELS, body | {"spec": {"model": {"name": "m", "alias": "champion"}}})
-    yield made["metadata"]["uid"]
-    call(admin, "DELETE", f"{MODELS}/{MODEL}")
+    del admin
+    with installed.model(NAMESPACE) as made:
+        yield made
 
 
 class Pod:
@@ -76,10 +61,7 @@ class Pod:
 async def pods(installed, admin, uid, tmp_path):
     """Return a context in which a pod looks for the Lease."""
     del admin
-    user = installed.user(NAMESPACE, ACCOUNT)
-    (tmp_path / "token").write_text(user.configuration.api_key["authorization"].removeprefix("Bearer "))
-    shutil.copy(user.configuration.ssl_ca_cert, tmp_path / "ca.crt")
-    api = ApiServer(installed.cluster.server, tmp_path)
+    api = ApiServer(installed.cluster.server, mount_account(installed.user(NAMESPACE, ACCOUNT), tmp_path))
 
     @asynccontextmanager
     async def started(name, seconds=3.0):
