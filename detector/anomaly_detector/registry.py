@@ -159,15 +159,20 @@ def _text(value: Any, *path: str) -> str:
     return value
 
 
-async def _download_with_mlflow(settings: FetchSettings, folder: Path) -> Path:
-    environment = {**os.environ, **_LIMITS, "MLFLOW_TRACKING_URI": settings.tracking_uri}
+def downloader_environment(settings: FetchSettings) -> dict[str, str]:
+    """Return the environment of MLflow's own downloader: credentials for the registry and for the store behind it."""
     secrets = {
         "MLFLOW_TRACKING_USERNAME": settings.username,
         "MLFLOW_TRACKING_PASSWORD": settings.password,
         "MLFLOW_TRACKING_TOKEN": settings.token,
         "MLFLOW_TRACKING_SERVER_CERT_PATH": str(settings.ca_file) if settings.ca_file else None,
     }
-    environment |= {name: value for name, value in secrets.items() if value}
+    given = {name: value for name, value in secrets.items() if value}
+    return {**os.environ, **_LIMITS, **settings.store, "MLFLOW_TRACKING_URI": settings.tracking_uri, **given}
+
+
+async def _download_with_mlflow(settings: FetchSettings, folder: Path) -> Path:
+    environment = downloader_environment(settings)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _DOWNLOADER, settings.artifact.source, str(folder),
         env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

@@ -17,6 +17,10 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
+STORE_KEYS = ("AWS_", "AZURE_", "GOOGLE_", "MLFLOW_")
+"""How keys of the credentials' Secret begin that are variables of whatever store holds the artifacts."""
+
+
 class SettingsError(ValueError):
     """Name every setting that is missing or wrong, one a line."""
 
@@ -81,6 +85,8 @@ class FetchSettings:
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
     token: str | None = field(repr=False)
+    store: Mapping[str, str] = field(repr=False)
+    """Variables for MLflow's own downloader."""
     ca_file: Path | None
     neighbours: Mapping[Color, str]
     termination_log: Path | None
@@ -140,6 +146,7 @@ def read_fetch_settings(environ: Mapping[str, str] = os.environ) -> FetchSetting
         username=secret("MLFLOW_TRACKING_USERNAME"),
         password=secret("MLFLOW_TRACKING_PASSWORD"),
         token=secret("MLFLOW_TRACKING_TOKEN"),
+        store=store_variables(Path(credentials)) if credentials else {},
         ca_file=ca_file,
         neighbours=_neighbours(read, model, namespace),
         termination_log=Path(log) if log else None,
@@ -148,6 +155,14 @@ def read_fetch_settings(environ: Mapping[str, str] = os.environ) -> FetchSetting
     )
     read.finish()
     return settings
+
+
+def store_variables(folder: Path) -> dict[str, str]:
+    """Return the variables for the store of artifacts that a mounted Secret holds, by name; none of an absent one."""
+    if not folder.is_dir():
+        return {}
+    files = (file for file in sorted(folder.iterdir()) if file.name.startswith(STORE_KEYS) and file.is_file())
+    return {file.name: file.read_text().strip() for file in files}
 
 
 class _Reader:

@@ -7,6 +7,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from anomaly_detector.settings import store_variables
 from anomaly_detector.train.errors import DataError
 
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
@@ -38,10 +39,14 @@ def setting(name: str) -> str | None:
 
 
 def prepare_mlflow() -> None:
-    """Set MLflow's time limits and the credentials of ANOMALY_CREDENTIALS_DIR for this process."""
+    """Set MLflow's time limits and the credentials of ANOMALY_CREDENTIALS_DIR for this process.
+
+    Those for the store of artifacts are among them.
+    """
     for name, value in LIMITS.items():
         os.environ.setdefault(name, value)
     folder = setting("ANOMALY_CREDENTIALS_DIR")
+    os.environ.update(store_variables(Path(folder)) if folder else {})
     for name in CREDENTIALS:
         file = Path(folder, name) if folder else None
         found = file.read_text().strip() if file and file.is_file() else setting(name)

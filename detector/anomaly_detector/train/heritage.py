@@ -67,7 +67,7 @@ def _recipe(estimator: str, bundle: Bundle | None, said: dict[str, str]) -> Reci
         changes["contamination"] = contamination
     if said.get("estimator") == estimator:
         changes["parameters"] = {
-            name.removeprefix(_PARAMETER): yaml.safe_load(value)
+            name.removeprefix(_PARAMETER): None if value == "None" else yaml.safe_load(value)
             for name, value in said.items()
             if name.startswith(_PARAMETER)
         }

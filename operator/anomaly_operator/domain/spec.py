@@ -61,8 +61,9 @@ class ModelSpec:
         default=None, maxLength=2048, pattern=_URI,
     )  # fmt: skip
     credentials_secret_ref: SecretRef | None = field(
-        "Secret with MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN or ca.crt; mounted into"
-        " the detector's init container and training pods only.",
+        "Secret with MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN, ca.crt, or variables of"
+        " the artifact store (AWS_..., AZURE_..., GOOGLE_..., MLFLOW_...); mounted into the detector's init container"
+        " and training pods only.",
         default=None,
     )
     allow_pickle: bool = field(

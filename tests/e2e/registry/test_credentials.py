@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -53,6 +54,13 @@ def test_user_and_password_are_read_from_files(guarded, credentials):
     (credentials / "MLFLOW_TRACKING_USERNAME").write_text("trainer\n")
     (credentials / "MLFLOW_TRACKING_PASSWORD").write_text("s3cret\n")
     Registry(guarded.uri).check("m")
+
+
+def test_variables_of_the_artifact_store_are_read_from_files(guarded, credentials, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "to be undone")
+    (credentials / "AWS_ACCESS_KEY_ID").write_text("key-id\n")
+    Registry(guarded.uri)
+    assert os.environ["AWS_ACCESS_KEY_ID"] == "key-id"
 
 
 def test_a_token_is_read_from_its_file(guarded, credentials):

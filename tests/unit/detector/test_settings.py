@@ -2,6 +2,7 @@
 
 import pytest
 
+from anomaly_detector.registry import downloader_environment
 from anomaly_detector.settings import SettingsError, read_fetch_settings, read_settings
 
 GOOD = {
@@ -73,3 +74,20 @@ def test_secrets_come_from_the_mounted_folder_and_show_in_no_repr(tmp_path):
     assert (settings.token, settings.password) == ("s3cr3t", "hunter2")
     assert "s3cr3t" not in repr(settings)
     assert "hunter2" not in repr(settings)
+
+
+def test_variables_of_the_artifact_store_reach_the_downloader_and_no_others(tmp_path):
+    for name, text in {
+        "AWS_ACCESS_KEY_ID": "key-id\n", "AWS_SECRET_ACCESS_KEY": "s3cr3t", "MLFLOW_S3_ENDPOINT_URL": "http://minio",
+        "MLFLOW_TRACKING_URI": "http://elsewhere", "LD_PRELOAD": "/tmp/x.so", "ca.crt": "",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_text(text)
+    settings = read_fetch_settings(
+        GOOD | {"ANOMALY_CREDENTIALS_DIR": str(tmp_path), "MLFLOW_TRACKING_URI": "http://mlflow"}
+    )
+    given = downloader_environment(settings)
+    assert (given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"]) == ("key-id", "s3cr3t")
+    assert given["MLFLOW_S3_ENDPOINT_URL"] == "http://minio"
+    assert given["MLFLOW_TRACKING_URI"] == "http://mlflow"
+    assert "/tmp/x.so" not in given.values()
+    assert "s3cr3t" not in repr(settings)
