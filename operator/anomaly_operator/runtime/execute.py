@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from anomaly_operator.adapters import events
-from anomaly_operator.adapters.kube import ConflictError, Kube, KubeError, NotFoundError
+from anomaly_operator.adapters.kube import ConflictError, InvalidError, Kube, KubeError, NotFoundError
 from anomaly_operator.adapters.metrics import Metrics
 from anomaly_operator.domain import actions, codec, names, parse, reasons
 from anomaly_operator.domain.actions import Action
@@ -87,9 +87,9 @@ class Executor:
             case actions.ApplyChild():
                 await self._apply_child(view, action)
             case actions.CreateRevision():
-                await self._create(dict(action.manifest))
+                await self._create(view, dict(action.manifest))
             case actions.StartJob():
-                await self._start_job(action)
+                await self._start_job(view, action)
             case actions.Scale():
                 await self._scale(view, action)
             case actions.Delete():
@@ -130,7 +130,8 @@ class Executor:
             self._cache.put(kind, found)
             raise ConflictError(f"{kind} {metadata['name']} belongs to somebody else", status=409, reason="NameTaken")
 
-    async def _create(self, manifest: Body) -> None:
+    async def _create(self, view: View, manifest: Body) -> None:
+        """Create an object unless it is there already. Raises InvalidError if that is somebody else's."""
         manifest = _plain(manifest)
         kind, metadata = manifest["kind"], manifest["metadata"]
         try:
@@ -139,14 +140,17 @@ class Executor:
             )
         except ConflictError:
             answer = await self._kube.get(kind, metadata["namespace"], metadata["name"])
+            if parse.child(answer).owner_uid != view.observed.uid:
+                words = f"{kind} {metadata['name']} belongs to somebody else: delete or rename it"
+                raise InvalidError(words, status=409, reason="NameTaken") from None
         self._cache.put(kind, answer)
 
-    async def _start_job(self, action: actions.StartJob) -> None:
+    async def _start_job(self, view: View, action: actions.StartJob) -> None:
         """Create a Job; if it reads pods, then their Secret, owned by the Job, and only then let it begin.
 
         Killed in between, the Job is found suspended and all of this is done again.
         """
-        await self._create(dict(action.manifest))
+        await self._create(view, dict(action.manifest))
         if not action.pods:
             return
         namespace, name = action.manifest["metadata"]["namespace"], action.manifest["metadata"]["name"]
