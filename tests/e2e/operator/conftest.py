@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -152,21 +153,28 @@ def start_operator(defined, mlflow_server, tmp_path_factory, chart_values):
             process.kill()
 
 
-@pytest.fixture(scope="module")
-def versions(mlflow_server, tmp_path_factory):
-    """Register two good versions; the alias `champion` stands on none of them."""
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Return a function that registers two good versions with a registry, once; training takes seconds."""
     rng = np.random.default_rng(0)
     rows = rng.gamma(3.0, size=(2000, 3)) + 0.1
     data = tmp_path_factory.mktemp("data") / "rows.csv"
     np.savetxt(data, rows, delimiter=",", header="cpu_percent,memory_percent,network_mbps", comments="")
-    command = [str(BIN / "anomaly-train"), "--data", str(data), "--tracking-uri", mlflow_server.uri, "--no-plots"]
-    found = []
-    for _ in range(2):
-        done = subprocess.run(
-            [*command, "--model", REGISTERED, "--json"], capture_output=True, text=True, check=True, timeout=600
-        )
-        found.append(str(json.loads(done.stdout)["version"]))
-    return found
+
+    @cache
+    def train(uri):
+        command = [str(BIN / "anomaly-train"), "--data", str(data), "--tracking-uri", uri, "--no-plots", "--json"]
+        command += ["--model", REGISTERED]
+        runs = [subprocess.run(command, capture_output=True, text=True, check=True, timeout=600) for _ in range(2)]
+        return [str(json.loads(done.stdout)["version"]) for done in runs]
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def versions(mlflow_server, trained):
+    """Two good versions; the alias `champion` stands on none of them."""
+    return trained(mlflow_server.uri)
 
 
 @pytest.fixture
