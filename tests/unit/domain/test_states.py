@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.unit.domain.world import NAME, SPEC, Quality, World
 
-from anomaly_operator.domain import codec, names
+from anomaly_operator.domain import codec, names, revisions
 from anomaly_operator.domain.actions import SwitchTraffic
 from anomaly_operator.domain.history import verify
+from anomaly_operator.domain.model import Revision
+from anomaly_operator.domain.plan import Plan
 from anomaly_operator.domain.records import Decision
 
 VERSIONS = ("1", "2", "3")
@@ -234,13 +236,32 @@ class Lives(RuleBasedStateMachine):
                 assert entry.evidence, f"{entry.outcome} {entry.reason} without numbers"
 
     @invariant()
-    def active_color_is_never_emptied(self) -> None:
-        planned = self.world.plan()
+    def active_color_is_never_emptied_and_conditions_tell_the_truth(self) -> None:
+        world = self.world
+        planned = world.plan()
+        self.conditions_are_true(planned)
         for action in planned.actions:
             if type(action).__name__ == "Scale" and action.color == self.world.selected():
                 assert action.replicas > 0 or self.selector_is_foreign
         traffic = [a for a in planned.actions if isinstance(a, SwitchTraffic)]
         assert len(traffic) <= 1
+
+    def conditions_are_true(self, planned: Plan) -> None:
+        """Check what `kubectl wait` would be told by the status that is written now."""
+        world, status = self.world, planned.status
+        if status is None or status.observed_generation != world.generation:
+            return
+        said = {condition.type: condition.status for condition in status.conditions}
+        active = status.active
+        serve = [p for p in world.of_color(active.color) if p.ready and p.revision == active.revision] if active else []
+        assert (said["Servable"] == "True") == bool(serve)
+        assert not (said["Ready"] == "True" and "True" in (said["Reconciling"], said["Stalled"])), "as kstatus reads it"
+        assert (said["Ready"] == "True") <= (active is not None)
+        if said["Ready"] == "True" and world.registry_up and active is not None:
+            wanted = revisions.wanted(world.observed(), world.desired())
+            assert isinstance(wanted, Revision)
+            assert active.revision == wanted.name, "ready means that what is wanted serves"
+        assert status.phase != "Healthy" or said["Ready"] == "True"
 
     def teardown(self) -> None:
         """Let the world come to rest, with a good version wanted: it must get there, whatever came before."""
