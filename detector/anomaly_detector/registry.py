@@ -18,9 +18,6 @@ from anomaly_detector.loading import RefusedError, UnavailableError
 from anomaly_detector.settings import FetchSettings
 
 PROXIED = "mlflow-artifacts:"
-_DOWNLOADER = (
-    "import sys, mlflow.artifacts as a; print(a.download_artifacts(artifact_uri=sys.argv[1], dst_path=sys.argv[2]))"
-)
 _LIMITS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -174,7 +171,7 @@ def downloader_environment(settings: FetchSettings) -> dict[str, str]:
 async def _download_with_mlflow(settings: FetchSettings, folder: Path) -> Path:
     environment = downloader_environment(settings)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _DOWNLOADER, settings.artifact.source, str(folder),
+        sys.executable, "-m", "anomaly_detector.downloader", settings.artifact.source, str(folder),
         env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

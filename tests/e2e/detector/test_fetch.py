@@ -1,6 +1,7 @@
 """`anomaly-detector fetch`: from the registry, from peers, from the cache; and what it refuses."""
 
 import asyncio
+import importlib.util
 import json
 import os
 import shutil
@@ -120,6 +121,17 @@ def test_a_model_that_the_registry_does_not_have_says_so(fetch, mlflow_server):
     assert status == 69
     assert "404" in said
     assert "m-0123456789" in said
+
+
+@pytest.mark.skipif(importlib.util.find_spec("boto3") is not None, reason="the store's library is here")
+def test_a_store_whose_library_the_image_lacks_is_said_by_name(fetch, mlflow_server, model_name):
+    from mlflow import MlflowClient  # noqa: PLC0415 - takes seconds to import
+
+    client = MlflowClient(mlflow_server.uri)
+    run = client.create_run(client.create_experiment(model_name, artifact_location="s3://bucket/models"))
+    code, said = fetch(f"runs:/{run.info.run_id}/model", uri=mlflow_server.uri)
+    assert code == 69
+    assert "No module named 'boto" in said
 
 
 def test_a_damaged_cache_is_noticed_and_brought_anew(registered, fetch, mlflow_server):
