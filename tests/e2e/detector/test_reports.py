@@ -2,19 +2,17 @@
 
 import asyncio
 import json
-import shutil
 from datetime import datetime
 from urllib.parse import urlsplit
 
 import pytest
 from tests.plugins.detector_pod import NORMAL, POD_UID, Detector, jwks, running, until
-from tests.plugins.installed_chart import call
+from tests.plugins.installed_chart import ACCOUNT, call, mount_account
 
 from anomaly_detector.report import DRIFT_CONFIDENCE, ERROR_RATE, REPORT, Report
 
 pytestmark = pytest.mark.e2e
 
-ACCOUNT = "cpu-watch-anomaly-detector"
 NAMESPACE = "reports"
 ZERO = [40.0, 50.0, 0.0]
 
@@ -23,27 +21,16 @@ ZERO = [40.0, 50.0, 0.0]
 def pod(installed, request):
     """A pod object that waits for a node for ever: the detector of the test claims to be it."""
     name = f"cpu-watch-blue-{abs(hash(request.node.name)) % 100_000}"
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "anomaly-detector"}
-    subjects = [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}]
     labels = {"anomalymodel.dev/model": "cpu-watch", "anomalymodel.dev/color": "blue"}
     container = {"name": "detector", "image": "detector:1"}
-    meta = {"namespace": NAMESPACE}
+    installed.admit_detectors(NAMESPACE)
     installed.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, **meta}},
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": ACCOUNT, **meta},
-            "roleRef": role,
-            "subjects": subjects,
-        },
         {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": name, "labels": labels, **meta},
+            "metadata": {"name": name, "labels": labels, "namespace": NAMESPACE},
             "spec": {"serviceAccountName": ACCOUNT, "nodeSelector": {"no": "where"}, "containers": [container]},
-        },
+        }
     )
     return call(installed.admin(), "GET", f"/api/v1/namespaces/{NAMESPACE}/pods/{name}")["metadata"]
 
@@ -80,10 +67,7 @@ async def reporting(installed, pod, tmp_path, box_cox_folder, admin_key):
     detector = Detector(tmp_path, box_cox_folder, admin_key)
     detector.write_config({"heartbeatSeconds": 3600})
     user = installed.user(NAMESPACE, ACCOUNT, pod=pod)
-    account = tmp_path / "serviceaccount"
-    account.mkdir()
-    (account / "token").write_text(user.configuration.api_key["authorization"].removeprefix("Bearer "))
-    shutil.copy(user.configuration.ssl_ca_cert, account / "ca.crt")
+    account = mount_account(user, tmp_path / "serviceaccount")
     server = urlsplit(installed.cluster.server)
     detector.environment |= {
         "ANOMALY_NAMESPACE": NAMESPACE,
