@@ -4,9 +4,10 @@ Names become camelCase, times RFC 3339. What says nothing (None, empty text, emp
 """
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from functools import cache, partial
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from anomaly_operator.domain.records import Json, Status
 from anomaly_operator.domain.times import Time, parse_time, rfc3339
@@ -21,7 +22,7 @@ class UnreadableError(ValueError):
 def to_json(record: Any) -> Json:
     """Return a record of `records` as a JSON object."""
     result: Json = {}
-    for name, key, write in _writers(type(record)):
+    for name, key, write in _writers(type(record)):  # type: ignore[arg-type] # mypy takes a class with fields for unhashable
         value = getattr(record, name)
         if value is not None and value not in ("", ()):
             result[key] = write(value) if write is not None else value
@@ -32,11 +33,8 @@ def from_json(kind: type[T], value: Any, where: str) -> T:
     """Read a record; unknown fields are ignored. Raises UnreadableError naming the field below `where`."""
     if not isinstance(value, Mapping):
         raise UnreadableError(f"{where}: expected an object, got {type(value).__name__}")
-    given = {
-        name: _read(hint, value[key], f"{where}.{key}")
-        for name, key, hint in _declared(kind)
-        if value.get(key) is not None
-    }
+    readers = _readers(kind)  # type: ignore[arg-type] # as above
+    given = {name: read(value[key], f"{where}.{key}") for name, key, read in readers if value.get(key) is not None}
     try:
         return kind(**given)
     except TypeError as error:
@@ -47,27 +45,22 @@ def status_from_json(value: Any) -> Status:
     """Read `status`, field by field: one that somebody spoiled by hand is as if it were not there."""
     given: dict[str, Any] = {}
     if isinstance(value, Mapping):
-        for name, key, kind in _declared(Status):
+        for name, key, read in _readers(Status):
             if value.get(key) is None:
                 continue
             try:
-                given[name] = _read(kind, value[key], f"status.{key}")
+                given[name] = read(value[key], f"status.{key}")
             except UnreadableError:
                 continue
     return Status(**given)
 
 
-_DECLARED: dict[type, tuple[tuple[str, str, Any], ...]] = {}
-
-
-def _declared(kind: type) -> tuple[tuple[str, str, Any], ...]:
-    """Return (attribute, JSON name, type) of each field."""
-    known = _DECLARED.get(kind)
-    if known is None:
-        hints = get_type_hints(kind, include_extras=True)
-        known = tuple((f.name, f.metadata.get("json") or _camel(f.name), hints[f.name]) for f in fields(kind))
-        _DECLARED[kind] = known
-    return known
+def _declared(kind: type) -> Iterator[tuple[str, str, Any]]:
+    """Yield (attribute, JSON name, type without None) of each field."""
+    hints = get_type_hints(kind, include_extras=True)
+    for declared in fields(kind):
+        name = declared.name
+        yield name, declared.metadata.get("json") or _camel(name), _without_none(hints[name])
 
 
 def _camel(name: str) -> str:
@@ -82,16 +75,14 @@ def _without_none(kind: Any) -> Any:
 
 
 Writer = Callable[[Any], Any]
-_WRITERS: dict[type, tuple[tuple[str, str, Writer | None], ...]] = {}
+Reader = Callable[[Any, str], Any]
+"""Takes the JSON value and where it stands."""
 
 
+@cache
 def _writers(kind: type) -> tuple[tuple[str, str, Writer | None], ...]:
     """Return (attribute, JSON name, how to write it; None: as it is) of each field."""
-    known = _WRITERS.get(kind)
-    if known is None:
-        known = tuple((name, key, _writer(_without_none(hint))) for name, key, hint in _declared(kind))
-        _WRITERS[kind] = known
-    return known
+    return tuple((name, key, _writer(hint)) for name, key, hint in _declared(kind))
 
 
 def _writer(kind: Any) -> Writer | None:
@@ -103,28 +94,40 @@ def _writer(kind: Any) -> Writer | None:
     return to_json if isinstance(kind, type) and is_dataclass(kind) else None
 
 
-def _read(kind: Any, value: Any, where: str) -> Any:
-    kind = _without_none(kind)
-    origin = get_origin(kind)
-    if origin is Annotated:
-        at = parse_time(value)
-        if at is None:
-            raise UnreadableError(f"{where}: expected an RFC 3339 time, got {value!r}")
-        return at
-    if origin is Literal:
-        accepted = value in get_args(kind)
-    elif origin is tuple:
-        if isinstance(value, list):
-            return tuple(_read(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-        accepted = False
-    elif isinstance(kind, type) and is_dataclass(kind):
-        return from_json(kind, value, where)
-    elif kind is float:
-        accepted = isinstance(value, int | float) and not isinstance(value, bool)
-    elif kind is int:
-        accepted = isinstance(value, int) and not isinstance(value, bool)
-    else:
-        accepted = isinstance(value, kind)
-    if not accepted:
+@cache
+def _readers(kind: type) -> tuple[tuple[str, str, Reader], ...]:
+    """Return (attribute, JSON name, how to read it) of each field."""
+    return tuple((name, key, _reader(hint)) for name, key, hint in _declared(kind))
+
+
+def _reader(kind: Any) -> Reader:
+    if kind == Time:
+        return _read_time
+    if get_origin(kind) is tuple:
+        item = _reader(_without_none(get_args(kind)[0]))
+        return lambda value, where: tuple(item(one, f"{where}[{i}]") for i, one in enumerate(_a(list, value, where)))
+    if get_origin(kind) is Literal:
+        return partial(_one_of, get_args(kind), str(kind))
+    if isinstance(kind, type) and is_dataclass(kind):
+        return partial(from_json, kind)
+    return partial(_a, kind)
+
+
+def _read_time(value: Any, where: str) -> float:
+    at = parse_time(value)
+    if at is None:
+        raise UnreadableError(f"{where}: expected an RFC 3339 time, got {value!r}")
+    return at
+
+
+def _one_of(words: tuple[Any, ...], expected: str, value: Any, where: str) -> Any:
+    if value not in words:
+        raise UnreadableError(f"{where}: expected {expected}, got {value!r}")
+    return value
+
+
+def _a(kind: Any, value: Any, where: str) -> Any:
+    wanted = int | float if kind is float else kind
+    if not isinstance(value, wanted) or (kind in (int, float) and isinstance(value, bool)):
         raise UnreadableError(f"{where}: expected {getattr(kind, '__name__', kind)}, got {value!r}")
     return value
