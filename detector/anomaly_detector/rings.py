@@ -26,7 +26,10 @@ class RowRing:
         """Append rows that arrived `at`, seconds since the epoch."""
         capacity = len(self._rows)
         rows = rows[-capacity:]
-        places = np.arange(self._written, self._written + len(rows)) % capacity
+        first = self._written % capacity
+        places: slice | NDArray[np.intp] = slice(first, first + len(rows))
+        if first + len(rows) > capacity:
+            places = np.arange(self._written, self._written + len(rows)) % capacity
         self._rows[places] = rows
         self._times[places] = at
         self._written += len(rows)

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 USER_PORT, ADMIN_PORT, SHADOW_PORT, METRICS_PORT = 8080, 8081, 8082, 9090
 KEEP_ALIVE_SECONDS = 60.0
+BACKLOG = 1024
 CONFIG_POLL_SECONDS = 1.0
 IN_FLIGHT_GRACE_SECONDS = 15.0
 IN_FLIGHT_POLL_SECONDS = 0.02
@@ -139,15 +140,22 @@ async def _open_ports(pod: Pod, registry: CollectorRegistry, accounting: Account
             )
             runners.append(runner)
             await runner.setup()
-            await web.TCPSite(runner, pod.settings.bind, port, backlog=1024).start()
+            await _site(pod, runner, {USER_PORT: users, SHADOW_PORT: shadow}.get(port), port).start()
     except BaseException:
         for runner in runners:
             await runner.cleanup()
         raise
-    user_server = runners[0].server
-    if user_server is not None:
-        pod.open_connections = lambda: len(user_server.connections)
     return runners
+
+
+def _site(pod: Pod, runner: web.AppRunner, server: DataServer | None, number: int) -> web.BaseSite:
+    """Return the listening port of a runner, everyday requests first where the data plane is asked."""
+    if server is None:
+        return web.TCPSite(runner, pod.settings.bind, number, backlog=BACKLOG)
+    site, port = server.site(runner, (pod.settings.bind, number), keep_alive=KEEP_ALIVE_SECONDS)
+    if number == USER_PORT:
+        pod.open_connections = lambda: len(port.connections) + len(port.server.connections)
+    return site
 
 
 async def _close_ports(pod: Pod, runners: list[web.AppRunner]) -> None:

@@ -3,40 +3,42 @@
 Each request: read the body, limit in flight, parse, score, answer; then, off its path, count, observe and copy.
 """
 
-import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
+from aiohttp.http import SERVER_SOFTWARE
 
 from anomaly_detector.accounting import Accounting
 from anomaly_detector.cache import Cache
 from anomaly_detector.description import MODEL_PATHS, Description, json_answer
+from anomaly_detector.exchange import Exchange
+from anomaly_detector.express import GZIP_FROM, ExpressSite, Port
 from anomaly_detector.intake import OVERLOADED
-from anomaly_detector.pod import Pod
+from anomaly_detector.pod import Pod, Serving
 from anomaly_detector.problems import Problem
-from anomaly_detector.protocols import Answer, Codec, Payload, Query, Scored
+from anomaly_detector.protocols import Answer, Codec, Payload
 from anomaly_detector.protocols.invocations import Invocations
 from anomaly_detector.protocols.predict import Explain, Predict
 from anomaly_detector.protocols.v2 import Infer
-from anomaly_detector.report import SOURCES, Source
-from anomaly_detector.shadow import trace_headers
+from anomaly_detector.report import Source
 
-log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-RETRY_AFTER = "1"
-GZIP_FROM = 16 * 1024
-_SERVER_ERROR = 500
 
 
 class DataServer:
-    """The routes that users and the other color share. `own_source` is fixed on 8080 and by header on 8082."""
+    """The routes that users and the other color share; who asks is fixed on 8080 and named by a header on 8082."""
 
     def __init__(self, pod: Pod, accounting: Accounting, cache: Cache, *, for_users: bool) -> None:
-        self._pod, self._accounting, self._for_users = pod, accounting, for_users
+        self._pod, self._for_users = pod, for_users
+        self._exchange = Exchange(pod, accounting, for_users=for_users)
         self._described = Description(pod, cache)
+        self._codecs: Mapping[str, Codec] = {
+            "/predict": Predict(),
+            "/explain": Explain(),
+            "/invocations": Invocations(),
+        }
+        self._infer = Infer()
         settings = pod.settings
         self._headers = {
             "x-anomaly-version": settings.version,
@@ -48,10 +50,9 @@ class DataServer:
         """Return the application for a port."""
         app = web.Application(client_max_size=self._pod.settings.max_payload_bytes, middlewares=[json_errors])
         app.on_response_prepare.append(self._finish)
-        infer = self._scoring(Infer())
-        app.router.add_post("/predict", self._scoring(Predict()))
-        app.router.add_post("/explain", self._scoring(Explain()))
-        app.router.add_post("/invocations", self._scoring(Invocations()))
+        for path, codec in self._codecs.items():
+            app.router.add_post(path, self._scoring(codec))
+        infer = self._scoring(self._infer)
         for path in MODEL_PATHS:
             app.router.add_post(f"{path}/infer", infer)
         for path in ("/health", "/v2/health/live"):
@@ -62,12 +63,43 @@ class DataServer:
         app.add_routes(self._described.routes(with_artifact=not self._for_users))
         return app
 
+    def site(
+        self, runner: web.AppRunner, address: tuple[str | None, int], *, keep_alive: float
+    ) -> tuple[ExpressSite, Port]:
+        """Return the port of `runner`, which runs the application, and what its connections share."""
+        if runner.server is None:
+            raise RuntimeError("set the runner up before")
+        port = Port(
+            self._pod,
+            self._exchange,
+            self._everyday,
+            runner.server,
+            headers={**self._headers, "Server": SERVER_SOFTWARE},
+            closing=self._closing,
+            keep_alive=keep_alive,
+        )
+        return ExpressSite(runner, port, address), port
+
+    def _everyday(self, serving: Serving) -> Mapping[str, Codec]:
+        """Return the codecs by path, the model's names written out."""
+        contract = serving.plane.model.contract
+        paths = [
+            path.format(model=name, version=contract.version)
+            for path in MODEL_PATHS
+            for name in (contract.model, self._pod.settings.registered_model)
+        ]
+        return {**self._codecs, **{f"{path}/infer": self._infer for path in paths}}
+
+    def _closing(self) -> bool:
+        """Say whether answers close their connections."""
+        return self._pod.terminating or (self._for_users and self._pod.closing)
+
     async def _finish(self, request: web.Request, response: web.StreamResponse) -> None:
         for name, value in self._headers.items():
             response.headers.setdefault(name, value)
         if (request_id := request.headers.get("x-request-id")) is not None:
             response.headers["x-request-id"] = request_id
-        if self._pod.terminating or (self._for_users and self._pod.closing):
+        if self._closing():
             response.force_close()
             response.headers["connection"] = "close"  # aiohttp chose its own before this hook
 
@@ -75,13 +107,14 @@ class DataServer:
         """Return the handler of a protocol."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            pod, source = self._pod, self._source(request)
+            pod, source = self._pod, self._exchange.source(request.headers)
             try:
                 body = await pod.intake.body(request)
             except Problem as problem:
-                return self._refuse(codec, problem, source)
+                return _response(self._exchange.refuse(codec, problem, source))
             if pod.in_flight >= pod.settings.max_in_flight:
-                return self._refuse(codec, Problem(503, OVERLOADED, "too many requests in flight; try again"), source)
+                full = Problem(503, OVERLOADED, "too many requests in flight; try again")
+                return _response(self._exchange.refuse(codec, full, source))
             pod.in_flight += 1
             try:
                 return await self._handle(request, body, codec, source)
@@ -96,73 +129,31 @@ class DataServer:
             passed = await pod.pass_through.ask(request, body)
             if passed is not None:
                 return passed
-        response: web.StreamResponse
         began = time.perf_counter()
         try:
-            response = await self._answer(request, body, codec, source)
-        except Exception as error:
-            log.exception("a request could not be answered")
-            self._accounting.failed(0, source, time.perf_counter() - began)
-            response = _response(codec.refuse(Problem(500, "ServerError", f"not answered: {type(error).__name__}")))
-        if source == "user":
-            pod.last_own_user_answer = datetime.now(UTC)
-        return response
-
-    async def _answer(self, request: web.Request, body: bytes, codec: Codec, source: Source) -> web.StreamResponse:
-        serving = self._pod.serving
-        if serving is None:
-            return self._refuse(codec, Problem(503, "NotReady", "the model is still loading; try again"), source)
-        contract = serving.plane.model.contract
-        times = [time.perf_counter()]
-        try:
-            self._described.check_model(request, serving)
-            payload = Payload(body=body, content_type=request.content_type, headers=request.headers)
-            query = codec.parse(payload, contract)
-        except Problem as problem:
-            return self._refuse(codec, problem, source)
-        times.append(time.perf_counter())
-        try:
-            scored = await serving.plane.answer(query)
-        except Problem as problem:
-            if problem.status >= _SERVER_ERROR:
-                self._accounting.failed(len(query.rows), source, time.perf_counter() - times[0])
-                self._copy(request, query, None)
-                return _response(codec.refuse(problem))
-            return self._refuse(codec, problem, source)
-        times.append(time.perf_counter())
-        answer = codec.render(query, scored, contract)
-        times.append(time.perf_counter())
-        # The answer goes out first: the loop comes to this when it has been written.
-        asyncio.get_running_loop().call_soon(self._account, request, query, scored, source, tuple(times))
+            answer = await self._answer(request, body, codec, source)
+        except Exception as error:  # noqa: BLE001 - logged there
+            answer = self._exchange.crash(codec, source, began, error)
         response = _response(answer)
         if len(answer.body) >= GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
             response.enable_compression(web.ContentCoding.gzip)
         return response
 
-    def _account(
-        self, request: web.Request, query: Query, scored: Scored, source: Source, times: tuple[float, ...]
-    ) -> None:
-        self._accounting.served(query, scored, source, times)
-        self._accounting.observe(query, scored, source)
-        self._copy(request, query, scored)
-
-    def _copy(self, request: web.Request, query: Query, scored: Scored | None) -> None:
-        """Copy what users ask; requests on 8082 are copies already."""
-        if self._for_users:
-            self._accounting.copy(query, scored, trace_headers(request.headers))
-
-    def _refuse(self, codec: Codec, problem: Problem, source: Source) -> web.Response:
-        if problem.status < _SERVER_ERROR:
-            self._accounting.refused(source)
-        elif problem.reason == OVERLOADED:
-            self._accounting.shed(source)
-        return _response(codec.refuse(problem), retry_after=problem.status >= _SERVER_ERROR)
-
-    def _source(self, request: web.Request) -> Source:
-        if self._for_users:
-            return "user"
-        named = request.headers.get("x-anomaly-source", "shadow")
-        return named if named in SOURCES else "shadow"
+    async def _answer(self, request: web.Request, body: bytes, codec: Codec, source: Source) -> Answer:
+        serving, exchange = self._pod.serving, self._exchange
+        if serving is None:
+            return exchange.refuse(codec, Problem(503, "NotReady", "the model is still loading; try again"), source)
+        payload = Payload(body=body, content_type=request.content_type, headers=request.headers)
+        try:
+            self._described.check_model(request, serving)
+            turn = exchange.begin(codec, payload, source, serving.plane.model.contract)
+        except Problem as problem:
+            return exchange.refuse(codec, problem, source)
+        try:
+            scored = await serving.plane.answer(turn.query)
+        except Problem as problem:
+            return exchange.fail(turn, problem)
+        return exchange.finish(turn, scored)
 
 
 async def health(request: web.Request) -> web.Response:
@@ -199,9 +190,6 @@ async def json_errors(request: web.Request, handler: Handler) -> web.StreamRespo
         return response
 
 
-def _response(answer: Answer, *, retry_after: bool = False) -> web.Response:
-    headers = dict(answer.headers)
-    headers["content-type"] = answer.content_type
-    if retry_after:
-        headers["retry-after"] = RETRY_AFTER
+def _response(answer: Answer) -> web.Response:
+    headers = {**answer.headers, "content-type": answer.content_type}
     return web.Response(body=answer.body, status=answer.status, headers=headers)

@@ -11,12 +11,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import aiohttp
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from anomaly_detector.circuit import Breaker
+from anomaly_detector.courier import Courier, NoAnswerError, NobodyThereError
 from anomaly_detector.protocols import Scored
 from anomaly_detector.protocols.rows import dumps
 from anomaly_detector.report import Shadow
@@ -27,7 +27,6 @@ QUEUE = 256
 QUEUED_VALUES = 2**21
 """Numbers in the rows that wait: 16 MiB, however large the requests are."""
 WORKERS = 4
-TIMEOUT = aiohttp.ClientTimeout(total=5, connect=1)
 TRACE_HEADERS = ("traceparent", "tracestate", "x-request-id")
 _OK = 200
 
@@ -110,37 +109,38 @@ class ShadowTraffic:
 
     async def run(self) -> None:
         """Send what is queued, until cancelled."""
-        async with aiohttp.ClientSession(timeout=TIMEOUT) as session, asyncio.TaskGroup() as workers:
+        async with asyncio.TaskGroup() as workers:
             for _ in range(WORKERS):
-                workers.create_task(self._work(session))
+                workers.create_task(self._work(Courier(f"{self.url}/predict")))
 
-    async def _work(self, session: aiohttp.ClientSession) -> None:
-        while True:
-            copy = await self._queue.get()
-            self._values -= copy.rows.size
-            try:
-                await self._send(session, copy)
-            except Exception:
-                log.exception("a copy was lost")
-                self.comparison.failed += 1
+    async def _work(self, courier: Courier) -> None:
+        try:
+            while True:
+                copy = await self._queue.get()
+                self._values -= copy.rows.size
+                try:
+                    await self._send(courier, copy)
+                except Exception:
+                    log.exception("a copy was lost")
+                    self.comparison.failed += 1
+        finally:
+            await courier.close()
 
-    async def _send(self, session: aiohttp.ClientSession, copy: Copy) -> None:
+    async def _send(self, courier: Courier, copy: Copy) -> None:
         comparison = self.comparison
-        headers = {"content-type": "application/json", "x-anomaly-source": "shadow", **copy.headers}
         body = dumps({"features": self.features, "rows": copy.rows})
         try:
-            async with session.post(f"{self.url}/predict", data=body, headers=headers) as answer:
-                comparison.sent += 1
-                content = await answer.read()
-        except aiohttp.ClientConnectorError:  # nobody there: no word about the other model
+            answer = await courier.post(body, {"x-anomaly-source": "shadow", **copy.headers})
+        except NobodyThereError:  # no word about the other model
             comparison.dropped += 1
             self._breaker.note(success=False, now=time.monotonic())
             return
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except NoAnswerError as error:
             comparison.failed += 1
             self._breaker.note(success=False, now=time.monotonic())
-            log.debug("copy failed: %r", error)
+            log.debug("copy failed: %s", error)
             return
+        comparison.sent += 1
         self._breaker.note(success=True, now=time.monotonic())
         comparison = self._of_revision(answer.headers.get("x-anomaly-revision"))
         if answer.status != _OK:
@@ -148,7 +148,7 @@ class ShadowTraffic:
             return
         comparison.answered += 1
         if copy.own is not None:
-            self._compare(comparison, copy.own, content)
+            self._compare(comparison, copy.own, answer.body)
 
     def _of_revision(self, revision: str | None) -> Comparison:
         """Return the present comparison, a new one when another revision has taken the other color."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -87,7 +87,8 @@ class DriftDetector:
         self._votes: deque[list[int]] = deque(maxlen=self.config.consecutive_checks)
         self._starts: deque[float] = deque(maxlen=self.config.consecutive_checks)
         self._breach_start: float | None = None
-        self._drift = report.Drift(calibrated=self.calibrated)
+        self.drift = report.Drift(calibrated=self.calibrated)
+        """The verdict of the newest check."""
 
     def add(self, rows: Floats, scores: Floats, at: float) -> None:
         """Take rows (n, features) with their scores (n,) that arrived at `at` into the window."""
@@ -120,23 +121,32 @@ class DriftDetector:
         About 0.1 ms for each feature; cheap if none is due.
         """
         del now  # the verdict depends on rows, not on the clock; callers need not care
+        for _ in self.checking():
+            pass
+        return self.drift
+
+    def checking(self) -> Iterator[None]:
+        """Do what `check` does and yield after each feature; no rows may be added meanwhile. `drift` is the verdict."""
         if not self.due():
-            return self._drift
+            return
         self._since_check = 0
         self._checks += 1
-        self._newest = [self._check_feature(i) for i in range(len(self.features))]
+        newest = []
+        for i in range(len(self.features)):
+            newest.append(self._check_feature(i))
+            yield
+        self._newest = newest
         # Times are written in order: the oldest row stands where the next one will.
         start = float(self._times[self._next])
-        self._votes.append([c.votes for c in self._newest])
+        self._votes.append([c.votes for c in newest])
         self._starts.append(start)
-        self._drift = self._judge(start)
-        return self._drift
+        self.drift = self._judge(start)
 
     def details(self) -> dict[str, Any]:
         """Return everything behind the verdict as plain JSON: raw values, thresholds and votes of each feature."""
         return {
-            "verdict": self._drift.verdict,
-            "confidence": self._drift.confidence,
+            "verdict": self.drift.verdict,
+            "confidence": self.drift.confidence,
             "calibrated": self.calibrated,
             "falseAlarmRate": self._calibration.false_alarm_rate,
             "reference": "learning" if not self._references else "learned" if self._learned else "bundle",
@@ -145,8 +155,8 @@ class DriftDetector:
             "checks": self._checks,
             "consecutiveChecks": self.config.consecutive_checks,
             "minVotes": self.config.min_votes,
-            "windowStart": self._drift.windowStart,
-            "breachStart": self._drift.breachStart,
+            "windowStart": self.drift.windowStart,
+            "breachStart": self.drift.breachStart,
             "features": [self._feature_details(i) for i in range(len(self._newest))],
         }
 

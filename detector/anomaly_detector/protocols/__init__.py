@@ -31,6 +31,7 @@ class Payload:
     body: bytes
     content_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    """To be asked for names in lower case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ class Infer:
 
     def parse(self, payload: Payload, contract: Contract) -> Query:
         """Return the rows and, in `details`, what the answer must repeat."""
-        head, raw = split_binary(payload.body, payload.headers.get(HEADER_LENGTH))
+        head, raw = split_binary(payload.body, payload.headers.get(HEADER_LENGTH.lower()))
         body = loads(head)
         if type(body) is not dict:
             raise bad_input("WrongType", "body", expected="an inference request, an object", received=kind(body))

@@ -22,7 +22,7 @@ async def ask(pod):
     plane.explainer = Explainer(plane.model.scorer, reference=REFERENCE)
     for rows, source in ((ROWS, "user"), (ROWS[2:] * 2, "shadow")):
         scored = await plane.answer(Query(rows=rows))
-        await observer._observe(Observation(rows, scored, source, at=1000.0))
+        observer.offer(Observation(rows, scored, source, at=1000.0))
     app = web.Application(middlewares=[json_errors])
     app.router.add_get("/shap", AdminServer(pod)._shap)
     async with TestClient(TestServer(app)) as client:

@@ -1,12 +1,11 @@
 """What is kept of answered requests, and how much of it at most."""
 
 import asyncio
-import threading
 
 import numpy as np
 import pytest
 
-from anomaly_detector.observer import QUEUED_VALUES, Observation, Observer
+from anomaly_detector.observer import QUEUED_VALUES, SMALL_ROWS, Observation, Observer
 from anomaly_detector.protocols import Scored
 from anomaly_detector.report import Drift
 from anomaly_detector.rings import ANOMALIES
@@ -20,9 +19,10 @@ class SlowDetector:
     """A drift detector whose check takes until the test lets it end."""
 
     calibrated = True
+    drift = Drift()
 
     def __init__(self):
-        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.begun = self.may_end = False
 
     def add(self, rows, scores, at):
         del rows, scores, at
@@ -30,14 +30,14 @@ class SlowDetector:
     def due(self):
         return True
 
-    def check(self, now):
-        del now
-        self.begun.set()
-        assert self.may_end.wait(30)
-        return BREACH
+    def checking(self):
+        self.begun = True
+        while not self.may_end:
+            yield
+        self.drift = BREACH
 
     def reset(self):
-        self.may_end.set()
+        self.may_end = True
 
 
 def observation(rows, *, anomalous=(), source="user"):
@@ -75,6 +75,30 @@ async def test_of_a_request_with_more_anomalies_than_are_kept_the_last_stay():
     assert observer.anomalies.get("id-5") is not None
 
 
+async def test_small_requests_are_observed_at_once_and_in_order_behind_those_that_wait():
+    observer = Observer(("a", "b"), None)
+    observer.offer(observation(np.ones((1, 2)), anomalous=[0]))
+    assert observer.anomalies.get("id-0") is not None
+    observer.offer(observation(np.full((SMALL_ROWS + 1, 2), 2.0)))
+    observer.offer(observation(np.full((1, 2), 3.0)))
+    assert len(observer.rows.newest()[0]) == 1
+    await worked_off(observer, until=lambda: not observer._queue)
+    assert observer.rows.newest()[1][:, 0].tolist() == [1.0] + [2.0] * (SMALL_ROWS + 1) + [3.0]
+
+
+async def test_a_check_that_was_due_before_a_change_of_role_is_not_made():
+    detector, told = SlowDetector(), []
+    detector.may_end = True
+    observer = Observer(("a", "b"), detector)
+    observer.drift_source = "user"
+    observer.on_check.append(told.append)
+    observer.offer(observation(np.ones((1, 2))))
+    observer.restart_drift("shadow")
+    await worked_off(observer, until=lambda: not observer._queue)
+    assert not detector.begun
+    assert told == []
+
+
 async def test_large_requests_wait_in_bounded_memory_and_what_is_worked_off_makes_room():
     observer = Observer(("a", "b"), None)
     large = np.ones((QUEUED_VALUES // 4, 2))
@@ -107,12 +131,13 @@ async def test_a_verdict_of_the_role_or_detector_before_is_never_told(overtaken_
     observer.on_check.append(told.append)
     observer.offer(observation(np.ones((1, 2))))
     running = asyncio.create_task(observer.run())
-    await asyncio.to_thread(detector.begun.wait, 30)
+    while not detector.begun:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0)
     if overtaken_by == "role":
         observer.restart_drift("shadow")
     else:
         observer.replace_detector(SlowDetector())
-    detector.may_end.set()
+    detector.may_end = True
     observer.offer(
         observation(np.ones((1, 2)), anomalous=[0], source="shadow" if overtaken_by == "configuration" else "user")
     )

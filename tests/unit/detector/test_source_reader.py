@@ -101,7 +101,7 @@ async def test_points_are_scored_counted_as_users_watched_for_drift_and_written_
     }
     tally = pod.window.tally("user")
     assert (tally.served, tally.rows) == (3, 40)
-    assert sum(len(seen.rows) for seen in pod.serving.observer._queue) == 40
+    assert len(pod.serving.observer.rows.newest()[0]) == 40
 
 
 async def test_what_is_read_again_is_neither_scored_nor_written_again(make, run, pod, influx):
