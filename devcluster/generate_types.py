@@ -19,10 +19,11 @@ from kubernetes.aio.client import models
 
 FOLDER = Path(__file__).parent / "anomaly_devcluster" / "api"
 SCALARS = {str: "string", int: "integer", bool: "boolean", float: "number", datetime: "time", bytes: "bytes"}
-EXCEPTIONS = {  # of another type than the client says: quantities, and a schema that may be a list in old versions
+EXCEPTIONS = {  # of another type than the client says: quantities, what may be empty, schemas that may be none
+    ("HTTPHeader", "value"): "string",
     ("JSONSchemaProps", "dependencies"): "{{any",
     ("JSONSchemaProps", "items"): "JSONSchemaProps",
-    ("JSONSchemaProps", "additionalProperties"): "JSONSchemaProps",
+    ("JSONSchemaProps", "additionalProperties"): "any",
     ("ResourceRequirements", "limits"): "{quantity",
     ("ResourceRequirements", "requests"): "{quantity",
     ("VolumeResourceRequirements", "limits"): "{quantity",
@@ -84,8 +85,8 @@ def main() -> None:
         fields = table[short(model)] = {}
         for name, field in model.model_fields.items():
             key = field.serialization_alias or name
-            kind = EXCEPTIONS.get((short(model), key)) or expression(field.annotation, queue)
-            fields[key] = kind + ("!" if field.is_required() else "")
+            required = "!" if field.is_required() else ""
+            fields[key] = EXCEPTIONS.get((short(model), key)) or expression(field.annotation, queue) + required
     table = {name: dict(sorted(fields.items())) for name, fields in sorted(table.items())}
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(fields)}" for name, fields in table.items())
     (FOLDER / "types.json").write_text("{\n" + lines + "\n}\n")

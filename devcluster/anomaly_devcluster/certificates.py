@@ -1,10 +1,14 @@
-"""Certificates made for the occasion: an authority, a server's and clients' certificates, EC P-256."""
+"""Certificates made for the occasion, EC P-256: an authority, a server's and clients'; and the kubeconfig with them."""
 
+import base64
 import datetime as dt
 import ipaddress
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,6 +23,12 @@ class Pair:
 
     certificate: str
     key: str
+
+    def write(self, folder: Path, name: str) -> None:
+        """Write NAME.crt and NAME.key into a folder that only the user may read."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / f"{name}.crt").write_text(self.certificate)
+        write_private(folder / f"{name}.key", self.key)
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> str:
@@ -91,17 +101,9 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
 
 
 def _usage(*, sign: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=sign,
-        crl_sign=sign,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    others = "content_commitment key_encipherment data_encipherment key_agreement encipher_only decipher_only"
+    unused = dict.fromkeys(others.split(), False)
+    return x509.KeyUsage(digital_signature=True, key_cert_sign=sign, crl_sign=sign, **unused)
 
 
 def _general_name(host: str) -> x509.GeneralName:
@@ -109,3 +111,31 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
+
+
+def kubeconfig(url: str, authority: str, user: dict[str, str], name: str = "devcluster") -> str:
+    """Return a kubeconfig with one cluster and one user, as YAML."""
+    cluster = {"server": url, "certificate-authority-data": encoded(authority)}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": user}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+    return str(yaml.safe_dump(document, sort_keys=False))
+
+
+def encoded(text: str) -> str:
+    """Return a text as the data of a kubeconfig."""
+    return base64.b64encode(text.encode()).decode()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only the user may read, all at once."""
+    staged = path.with_name(f".{path.name}")
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    staged.replace(path)

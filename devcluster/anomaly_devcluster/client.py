@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import ssl
 import tempfile
@@ -17,6 +18,7 @@ import yaml
 
 Object = dict[str, Any]
 
+APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 NOT_FOUND = 404
@@ -236,13 +238,10 @@ def _error(code: int, content: bytes) -> ApiError:
 
 
 async def wait_ready(client: Client, seconds: float = 30) -> None:
-    """Wait until the server says that it is ready; raises TimeoutError."""
+    """Wait until the server has its first namespace; raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while True:
-            try:
-                async with client._session.get("/readyz") as response:  # noqa: SLF001 - not JSON, same module
-                    if response.status == 200:  # noqa: PLR2004 - HTTP's OK
-                        return
-            except (aiohttp.ClientError, OSError):
-                pass
+            with contextlib.suppress(*FAILURES):
+                await client.get(NAMESPACES, None, "default")
+                return
             await asyncio.sleep(0.02)

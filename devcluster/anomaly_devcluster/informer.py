@@ -3,11 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-
-import aiohttp
+from typing import Any
 
 from anomaly_devcluster.api.selectors import matches_selector
-from anomaly_devcluster.client import GONE, NOT_FOUND, ApiError, Client, Object, Resource
+from anomaly_devcluster.client import FAILURES, GONE, NOT_FOUND, ApiError, Client, Object, Resource
 
 Key = tuple[str, str]
 """Namespace (empty for cluster-scoped objects) and name."""
@@ -60,10 +59,23 @@ class Informer:
         uid, namespace = owner["metadata"]["uid"], owner["metadata"].get("namespace", "")
         return [body for body in self.namespaced(namespace) if controller_uid(body) == uid]
 
-    def record(self, body: Object | None) -> None:
+    def record(self, body: Object) -> Object:
         """Take in what a write answered, so that the next decision does not wait for the watch to bring it."""
-        if body and body.get("kind") == self.resource.kind and body["metadata"].get("uid") not in self._deleted:
+        if body.get("kind") == self.resource.kind and body["metadata"].get("uid") not in self._deleted:
             self._store(body)
+        return body
+
+    async def create(self, body: Object) -> Object:
+        """Create an object and record it."""
+        return self.record(await self._client.create(self.resource, body))
+
+    async def update(self, body: Object, subresource: str | None = None) -> Object:
+        """Replace an object and record the answer."""
+        return self.record(await self._client.update(self.resource, body, subresource))
+
+    async def patch(self, body: Object, change: Any, subresource: str | None = None) -> Object:
+        """Patch an object and record the answer."""
+        return self.record(await self._client.patch(self.resource, body, change, subresource))
 
     async def run(self) -> None:
         """List and watch until cancelled, whatever the server does meanwhile."""
@@ -78,16 +90,12 @@ class Informer:
                     version = body["metadata"]["resourceVersion"]
                     delay = 0.05
                     self._take(kind, body)
-            except ApiError as error:
-                if error.code == GONE:
-                    version = None
-                elif error.code == NOT_FOUND:  # the kind is no longer served
-                    self._replace({})
-                    version = None
-                _log.debug("watch of %s: %s", self.resource.plural, error)
-                await asyncio.sleep(delay)
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            except (*FAILURES, ValueError) as error:
                 _log.debug("watch of %s: %r", self.resource.plural, error)
+                if isinstance(error, ApiError) and error.code in (GONE, NOT_FOUND):
+                    version = None
+                if isinstance(error, ApiError) and error.code == NOT_FOUND:  # the kind is no longer served
+                    self._replace({})
                 await asyncio.sleep(delay)
             delay = min(delay * 2, 2)
 

@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import struct
-from dataclasses import dataclass
 from typing import cast
 
 from anomaly_devcluster.addresses import service_address
@@ -28,14 +27,7 @@ _RETRY_SECONDS = 1
 _log = logging.getLogger(__name__)
 
 Endpoint = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Front:
-    """Where a Service port is reached."""
-
-    host: str
-    port: int
+"""Address and port."""
 
 
 class Side(asyncio.Protocol):
@@ -52,23 +44,28 @@ class Side(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(_HIGH_WATER)
 
+    @property
+    def peer(self) -> asyncio.Transport | None:
+        """The transport of the other side."""
+        return self.other.transport if self.other else None
+
     def data_received(self, data: bytes) -> None:
         """Pass data on, or keep it until the other side is connected."""
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.write(data)
-        else:
-            self._early.append(data)
-            if self.transport is not None:
-                self.transport.pause_reading()
+        if self.peer:
+            self.peer.write(data)
+            return
+        self._early.append(data)
+        if self.transport:
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         """Pass a half-closed connection on."""
         self._ended = True
-        if self.other is not None and self.other.transport is not None and not self.other.transport.is_closing():
+        if self.other and self.peer and not self.peer.is_closing():
             if self.other._ended:  # noqa: SLF001 - both sides are of this class
-                self.other.transport.close()
+                self.peer.close()
                 return False
-            self.other.transport.write_eof()
+            self.peer.write_eof()
         return True
 
     def join(self, other: "Side") -> None:
@@ -84,21 +81,20 @@ class Side(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Slow down the sender."""
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.pause_reading()
+        if self.peer:
+            self.peer.pause_reading()
 
     def resume_writing(self) -> None:
         """Let the sender go on."""
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.resume_reading()
+        if self.peer:
+            self.peer.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Close the other side; a reset is passed on as a reset."""
-        if self.other is not None and self.other.transport is not None:
-            if error is not None:
-                self.other.reset()
-            else:
-                self.other.transport.close()
+        if self.other and error:
+            self.other.reset()
+        elif self.peer:
+            self.peer.close()
 
     def reset(self) -> None:
         """Break the connection off with a RST."""
@@ -140,7 +136,7 @@ class ClientSide(Side):
 class Listener:
     """A Service port: its endpoints, and a listening socket while there are any."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Endpoint) -> None:
         self.front = front
         self.endpoints: tuple[Endpoint, ...] = ()
         self._server: asyncio.Server | None = None
@@ -158,7 +154,7 @@ class Listener:
         self.endpoints = endpoints
         if endpoints and self._server is None:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: ClientSide(self), self.front.host, self.front.port, backlog=_BACKLOG, reuse_address=True
+                lambda: ClientSide(self), *self.front, backlog=_BACKLOG, reuse_address=True
             )
         elif not endpoints and self._server is not None:
             self._server.close()
@@ -188,7 +184,7 @@ class Proxy:
         self._pods = informers(PODS)
         self._informers = informers
         self._events = EventRecorder(client, "kube-proxy")
-        self._listeners: dict[Key, dict[Front, Listener]] = {}
+        self._listeners: dict[Key, dict[Endpoint, Listener]] = {}
         self._changed: set[Key] = set()
         self._wake = asyncio.Event()
         self._labels: dict[Key, Object] = {}
@@ -238,20 +234,20 @@ class Proxy:
             except OSError as error:
                 hint = "; an ordinary user needs ports above 1023" if isinstance(error, PermissionError) else ""
                 if service:
-                    message = f"cannot listen on {front.host}:{front.port}: {os.strerror(error.errno or 0)}{hint}"
+                    message = f"cannot listen on {front[0]}:{front[1]}: {os.strerror(error.errno or 0)}{hint}"
                     self._events.warning(service, "FailedToListen", message)
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._mark, key)
         if not listeners:
             del self._listeners[key]
 
-    def _wanted(self, service: Object) -> dict[Front, tuple[Endpoint, ...]]:
+    def _wanted(self, service: Object) -> dict[Endpoint, tuple[Endpoint, ...]]:
         spec = service["spec"]
         if spec.get("clusterIP") in (None, "", "None") or spec.get("type") == "ExternalName":
             return {}
         host = service_address(spec["clusterIP"], self._slot)
         pods = self._pods.namespaced(service["metadata"]["namespace"])
         return {
-            Front(host, port["port"]): endpoints_of(service, port, pods)
+            (host, port["port"]): endpoints_of(service, port, pods)
             for port in spec.get("ports") or []
             if port.get("protocol", "TCP") == "TCP"
         }

@@ -65,23 +65,30 @@ class Run:
         return False
 
 
+def running(name: str) -> tuple[Path, Run]:
+    """Return a running cluster's folder and run; raises UsageError if there is none."""
+    place = folder(name)
+    run = Run.read(place)
+    if run is None or not run.alive:
+        raise UsageError(f"no cluster {name!r} is running; start it with: devcluster up --name {name}")
+    return place, run
+
+
 def clean(place: Path) -> int:
     """End what is left of a dead run and remove its folder; return how many processes were ended."""
     known = Run.read(place)
-    ended = end_marked(known.run) if known else 0
+    ended = end_marked(RUN_MARK, {known.run}) if known else 0
     shutil.rmtree(place, ignore_errors=True)
     return ended
 
 
-def end_marked(run: str) -> int:
-    """Kill every process that carries the mark of a run; return how many there were."""
-    mark = f"{RUN_MARK}={run}".encode()
+def end_marked(variable: str, values: set[str]) -> int:
+    """Kill every other process in whose environment a variable has one of these values; return how many there were."""
+    marks = {f"{variable}={value}".encode() for value in values}
     ended = 0
     for pid in psutil.pids():
-        if pid == os.getpid():
-            continue
         with contextlib.suppress(OSError):
-            if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if pid != os.getpid() and marks & set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")):
                 os.kill(pid, signal.SIGKILL)
                 ended += 1
     return ended

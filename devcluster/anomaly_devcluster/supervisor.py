@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import psutil
 
@@ -18,59 +17,49 @@ from anomaly_devcluster import addresses, components, state
 from anomaly_devcluster.components import Setup
 from anomaly_devcluster.controlplane.embedded import EmbeddedControlPlane
 from anomaly_devcluster.controlplane.envtest import RealControlPlane, assets_folder, has_controller_manager
+from anomaly_devcluster.node import processes
 from anomaly_devcluster.node.container import Backoff
-from anomaly_devcluster.node.processes import CONTAINER_MARK, adopt_orphans, die_with_parent, reap
+from anomaly_devcluster.node.processes import CONTAINER_MARK, reap
 
 _NODE_SECONDS = 4
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a cluster is to be run."""
-
-    name: str
-    die_with_parent: bool = False
-    """End with the process that started it, however that ends, and leave no empty folder of state to it."""
-    backoff_seconds: float = 10
-    autoscaler_seconds: float = 15
-
-
-def run(options: Options, ready: Callable[[str], None]) -> None:
+def run(
+    name: str, ready: Callable[[str], None], *, backoff: float, autoscaler: float, die_with_parent: bool = False
+) -> None:
     """Run a cluster in this process until SIGTERM or SIGINT, then leave nothing behind.
 
     `ready` is called with the API server's address. The environment must carry the mark of the run, which every process
-    of the cluster inherits.
+    of the cluster inherits. `backoff` is the first pause of a crash loop and `autoscaler` the autoscaler's period, in
+    seconds. With `die_with_parent` the cluster ends with the process that started it, however that ends, and leaves no
+    empty folder of state to it.
     """
-    if options.die_with_parent:
-        die_with_parent(signal.SIGTERM)
-    place = state.folder(options.name)
+    if die_with_parent:
+        processes.die_with_parent(signal.SIGTERM)
+    place = state.folder(name)
     slot, holder = addresses.hold_slot()
     assets = assets_folder()
     setup = Setup(
         folder=place,
         slot=slot,
         real_controllers=assets is not None and has_controller_manager(assets),
-        backoff=Backoff(first=options.backoff_seconds),
-        autoscaler_seconds=options.autoscaler_seconds,
+        backoff=Backoff(first=backoff),
+        autoscaler_seconds=autoscaler,
     )
-    adopt_orphans()
+    processes.adopt_orphans()
     mark = os.environ[state.RUN_MARK]
-    children = {components.start(name, setup, holder): name for name in components.NAMES}
+    children = {components.start(part, setup, holder): part for part in components.NAMES}
     try:
-        plane = (
-            RealControlPlane(assets, place, options.name, slot)
-            if assets
-            else EmbeddedControlPlane(place, options.name, slot)
-        )
-        asyncio.run(_Supervisor(setup, plane, children, holder, mark).run(options.name, ready))
+        plane = RealControlPlane(assets, place, name, slot) if assets else EmbeddedControlPlane(place, slot)
+        asyncio.run(_Supervisor(setup, plane, children, holder, mark).run(name, ready))
     finally:
         for pid in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        state.end_marked(mark)
+        state.end_marked(state.RUN_MARK, {mark})
         shutil.rmtree(place, ignore_errors=True)
-        if options.die_with_parent:
+        if die_with_parent:
             for folder in place.parents[:2]:
                 with contextlib.suppress(OSError):
                     folder.rmdir()

@@ -1,12 +1,14 @@
 """What the API server's own admission plug-ins do: namespaces, service accounts of pods, addresses of Services."""
 
+import copy
 import ipaddress
 import secrets
 from typing import Any
 
 from anomaly_devcluster.addresses import Addresses
+from anomaly_devcluster.api.builtin import kinds
 from anomaly_devcluster.api.call import Call
-from anomaly_devcluster.api.errors import Cause, StatusError, forbidden, invalid, not_found
+from anomaly_devcluster.api.errors import Cause, forbidden, invalid, not_found
 from anomaly_devcluster.store import Key, Store
 
 Object = dict[str, Any]
@@ -33,12 +35,11 @@ class Admission:
         if namespace is None:
             raise not_found("", "namespaces", name)
         if namespace.body["metadata"].get("deletionTimestamp"):
-            resource, own = call.resource, new["metadata"].get("name", "")
             why = f"unable to create new content in namespace {name} because it is being terminated"
-            error = forbidden(resource.group, resource.plural, own, why)
-            cause = {"reason": "NamespaceTerminating", "message": f"namespace {name} is being terminated"}
-            cause["field"] = "metadata.namespace"
-            raise StatusError(403, "Forbidden", error.message, {**(error.details or {}), "causes": [cause]})
+            refused = forbidden(call.resource.group, call.resource.plural, new["metadata"].get("name", ""), why)
+            cause = Cause("metadata.namespace", "NamespaceTerminating", f"namespace {name} is being terminated")
+            refused.details = {**(refused.details or {}), "causes": [cause.as_object()]}
+            raise refused
 
     def complete_pod(self, call: Call, operation: str, _: Object | None, new: Object | None) -> None:
         """Give a new pod its service account, and the volume with its token; 403 when the account does not exist."""
@@ -56,7 +57,7 @@ class Admission:
         without = [c for c in containers if not _mounts_token(c)]
         if mount and without:
             volume = f"kube-api-access-{secrets.token_hex(3)[:5]}"
-            spec.setdefault("volumes", []).append(_token_volume(volume))
+            spec.setdefault("volumes", []).append({"name": volume, **copy.deepcopy(kinds()["tokenVolume"])})
             for container in without:
                 entry = {"name": volume, "readOnly": True, "mountPath": TOKEN_MOUNT}
                 container.setdefault("volumeMounts", []).append(entry)
@@ -64,16 +65,6 @@ class Admission:
 
 def _mounts_token(container: Object) -> bool:
     return any(mount.get("mountPath") == TOKEN_MOUNT for mount in container.get("volumeMounts") or ())
-
-
-def _token_volume(name: str) -> Object:
-    namespace = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
-    sources = [
-        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
-        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        {"downwardAPI": {"items": [namespace]}},
-    ]
-    return {"name": name, "projected": {"sources": sources, "defaultMode": 420}}
 
 
 class ServiceAddresses:
@@ -89,10 +80,6 @@ class ServiceAddresses:
         if new is None or call.resource.qualified != "services":
             return
         spec = new.setdefault("spec", {})
-        if spec.get("type") == "ExternalName":
-            for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
-                spec.pop(name, None)
-            return
         before = (old or {}).get("spec", {}).get("clusterIP")
         address = spec.get("clusterIP") or before
         if not address:
@@ -116,12 +103,10 @@ class ServiceAddresses:
             inside = ipaddress.IPv4Address(address) in self._addresses.block
         except ValueError:
             inside = False
-        name = new["metadata"].get("name", "")
+        detail = "failed to allocate IP: provided IP is already allocated"
         if not inside:
-            detail = (
-                f"failed to allocate IP {address}: the provided IP is not in the valid range {self._addresses.block}"
-            )
-            raise invalid("", "Service", name, [Cause.invalid("spec.clusterIPs", address, detail)])
-        if self._taken(address):
-            detail = "failed to allocate IP: provided IP is already allocated"
-            raise invalid("", "Service", name, [Cause.invalid("spec.clusterIPs", address, detail)])
+            where = f"the provided IP is not in the valid range {self._addresses.block}"
+            detail = f"failed to allocate IP {address}: {where}"
+        if not inside or self._taken(address):
+            cause = Cause.invalid("spec.clusterIPs", address, detail)
+            raise invalid("", "Service", new["metadata"].get("name", ""), [cause])

@@ -32,7 +32,7 @@ class Authenticator:
     def issue(self, namespace: str, account: Any, *, seconds: int, audiences: list[str], bound: Any) -> str:
         """Return a token of a ServiceAccount (its object) for `seconds`; it ends with `bound`, if that is given.
 
-        `bound` is the claim about a pod or a secret: `{"pod": {"name": ..., "uid": ...}}`, or empty.
+        `bound` is the claim about a pod: `{"pod": {"name": ..., "uid": ...}}`, or empty.
         """
         at = int(time.time())
         metadata = account["metadata"]
@@ -62,11 +62,10 @@ class Authenticator:
         if self._uid("serviceaccounts", namespace, account["name"]) != account["uid"]:
             raise unauthorized()
         extra = {f"{_EXTRA}credential-id": (f"JTI={claims['jti']}",)}
-        for kind in ("pod", "secret"):
-            if bound := claim.get(kind):
-                if self._uid(f"{kind}s", namespace, bound["name"]) != bound["uid"]:
-                    raise unauthorized()
-                extra |= {f"{_EXTRA}{kind}-name": (bound["name"],), f"{_EXTRA}{kind}-uid": (bound["uid"],)}
+        if pod := claim.get("pod"):
+            if self._uid("pods", namespace, pod["name"]) != pod["uid"]:
+                raise unauthorized()
+            extra |= {f"{_EXTRA}pod-name": (pod["name"],), f"{_EXTRA}pod-uid": (pod["uid"],)}
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
         return User(claims["sub"], groups, account["uid"], extra)
 

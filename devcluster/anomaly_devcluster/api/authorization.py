@@ -1,14 +1,14 @@
-"""RBAC: roles, bindings, and that nobody gives away more than they have."""
+"""RBAC: roles, bindings, that nobody gives away more than they have, and answers to who somebody is and may do."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from multidict import CIMultiDictProxy
-
-from anomaly_devcluster.api.call import Call, User
+from anomaly_devcluster import clock
+from anomaly_devcluster.api.builtin import kinds
+from anomaly_devcluster.api.call import Answer, Call, Route, User
 from anomaly_devcluster.api.errors import forbidden
-from anomaly_devcluster.api.routing import Route
+from anomaly_devcluster.api.objects import read_typed
 from anomaly_devcluster.api.selectors import matches_selector
 from anomaly_devcluster.store import Event, Store
 
@@ -16,7 +16,13 @@ Object = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"
 ROLES, CLUSTER_ROLES = f"roles.{RBAC}", f"clusterroles.{RBAC}"
 BINDINGS, CLUSTER_BINDINGS = f"rolebindings.{RBAC}", f"clusterrolebindings.{RBAC}"
-EVERYONE = ("selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews")
+_REVIEWS = {(review["group"], review["plural"]): review["kind"] for review in kinds()["reviews"]}
+"""Questions that are answered and not stored."""
+
+
+def is_review(route: Route) -> bool:
+    """Say whether a request is such a question."""
+    return (route.group, route.plural) in _REVIEWS and route.version == "v1" and not route.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +30,26 @@ class Attributes:
     """What somebody wants to do."""
 
     verb: str
-    group: str
-    resource: str
+    group: str = ""
+    resource: str = ""
     """With `/subresource` for one."""
     namespace: str = ""
     name: str = ""
-
-
-def _has(listed: Any, wanted: str) -> bool:
-    return "*" in (listed or ()) or wanted in (listed or ())
-
-
-def _has_resource(listed: Any, wanted: str) -> bool:
-    _, _, subresource = wanted.partition("/")
-    return _has(listed, wanted) or bool(subresource and f"*/{subresource}" in (listed or ()))
+    path: str = ""
+    """Instead of all these, for what is no resource."""
 
 
 def allows(rule: Mapping[str, Any], wanted: Attributes) -> bool:
     """Say whether one PolicyRule allows it."""
-    names = rule.get("resourceNames")
-    return (
-        _has(rule.get("verbs"), wanted.verb)
-        and _has(rule.get("apiGroups"), wanted.group)
-        and _has_resource(rule.get("resources"), wanted.resource)
-        and (not names or wanted.name in names)
-    )
+    accepted = {"verbs": {wanted.verb}, "apiGroups": {wanted.group}, "resources": {wanted.resource}}
+    if "/" in wanted.resource:
+        accepted["resources"].add(f"*/{wanted.resource.partition('/')[2]}")
+    if wanted.path:
+        above = {f"{wanted.path[:length]}*" for length in range(len(wanted.path))}
+        accepted = {"verbs": {wanted.verb}, "nonResourceURLs": {wanted.path, *above}}
+    elif rule.get("resourceNames") and wanted.name not in rule["resourceNames"]:
+        return False
+    return all(not (values | {"*"}).isdisjoint(rule.get(field) or ()) for field, values in accepted.items())
 
 
 def _subject_is(subject: Mapping[str, Any], user: User, namespace: str) -> bool:
@@ -82,13 +83,11 @@ class Authorizer:
         return self._known[key]
 
     def _collect(self, user: User, namespace: str) -> Iterator[Object]:
-        for entry in self._store.entries(CLUSTER_BINDINGS):
-            if any(_subject_is(s, user, "") for s in entry.body.get("subjects") or ()):
-                yield from self.role_rules(entry.body["roleRef"], "")
-        if namespace:
-            for entry in self._store.entries(BINDINGS, namespace):
-                if any(_subject_is(s, user, namespace) for s in entry.body.get("subjects") or ()):
-                    yield from self.role_rules(entry.body["roleRef"], namespace)
+        bindings = self._store.entries(CLUSTER_BINDINGS)
+        for entry in [*bindings, *(self._store.entries(BINDINGS, namespace) if namespace else ())]:
+            inside = entry.key[0]
+            if any(_subject_is(subject, user, inside) for subject in entry.body.get("subjects") or ()):
+                yield from self.role_rules(entry.body["roleRef"], inside)
 
     def role_rules(self, reference: Mapping[str, Any], namespace: str) -> list[Object]:
         """Return the rules of a referenced role; none if it does not exist."""
@@ -96,18 +95,11 @@ class Authorizer:
             entry = self._store.get(CLUSTER_ROLES, ("", reference["name"]))
         else:
             entry = self._store.get(ROLES, (namespace, reference["name"]))
-        if entry is None:
-            return []
-        selectors = (entry.body.get("aggregationRule") or {}).get("clusterRoleSelectors")
-        if not selectors:
-            return entry.body.get("rules") or []
-        return [rule for role in self._aggregated(selectors) for rule in role.get("rules") or ()]
-
-    def _aggregated(self, selectors: list[Object]) -> Iterator[Object]:
-        for entry in self._store.entries(CLUSTER_ROLES):
-            labels = entry.body["metadata"].get("labels") or {}
-            if any(matches_selector(selector, labels) for selector in selectors):
-                yield entry.body
+        found = [entry] if entry else []
+        if entry and (selectors := (entry.body.get("aggregationRule") or {}).get("clusterRoleSelectors")):
+            roles = self._store.entries(CLUSTER_ROLES)
+            found = [r for r in roles if any(matches_selector(s, r.body["metadata"].get("labels")) for s in selectors)]
+        return [rule for role in found for rule in role.body.get("rules") or ()]
 
     def allowed(self, user: User, wanted: Attributes) -> bool:
         """Say whether a user may do something."""
@@ -115,53 +107,36 @@ class Authorizer:
             return True
         return any(allows(rule, wanted) for rule in self.rules(user, wanted.namespace))
 
-    def allowed_path(self, user: User, verb: str, path: str) -> bool:
-        """Say whether a user may ask for a path that is no resource."""
-        if "system:masters" in user.groups:
-            return True
-        for rule in self.rules(user, ""):
-            paths = rule.get("nonResourceURLs") or ()
-            if _has(rule.get("verbs"), verb) and any(
-                p == path or (p.endswith("*") and path.startswith(p[:-1])) for p in paths
-            ):
-                return True
-        return False
-
-    def impersonated(self, user: User, headers: CIMultiDictProxy[str]) -> User:
-        """Return as whom a request is to be seen; raises StatusError(403)."""
-        name = headers.get("Impersonate-User", "")
-        if not name:
-            return user
-        groups = tuple(headers.getall("Impersonate-Group", ()))
-        home, _, account = name.removeprefix("system:serviceaccount:").partition(":")
-        is_account = name.startswith("system:serviceaccount:")
-        wanted = [("serviceaccounts", home, account) if is_account else ("users", "", name)]
-        wanted += [("groups", "", group) for group in groups]
-        for resource, namespace, who in wanted:
-            if not self.allowed(user, Attributes("impersonate", "", resource, namespace, who)):
-                why = f'User "{user.name}" cannot impersonate resource "{resource}" in API group ""'
-                raise forbidden("", resource, who, why)
-        if is_account and not groups:
-            groups = ("system:serviceaccounts", f"system:serviceaccounts:{home}")
-        return User(name, (*groups, "system:authenticated"))
-
     def require(self, user: User, verb: str, route: Route) -> None:
         """Raise StatusError(403) unless the user may do what the request asks for."""
         if "system:masters" in user.groups:
             return
-        if route.plural in EVERYONE and "system:authenticated" in user.groups:
+        if is_review(route) and "system:authenticated" in user.groups:
             return
-        resource = f"{route.plural}/{route.subresource}" if route.subresource else route.plural
-        namespace = route.namespace
-        if self.allowed(user, Attributes(verb, route.group, resource, namespace, route.name)):
+        if self.allowed(user, Attributes(verb, route.group, route.resource, route.namespace, route.name)):
             return
-        where = (
-            f' in the namespace "{namespace}"'
-            if namespace and route.plural != "namespaces"
-            else " at the cluster scope"
-        )
-        why = f'User "{user.name}" cannot {verb} resource "{resource}" in API group "{route.group}"{where}'
+        inside = route.namespace and route.plural != "namespaces"
+        where = f'in the namespace "{route.namespace}"' if inside else "at the cluster scope"
+        why = f'User "{user.name}" cannot {verb} resource "{route.resource}" in API group "{route.group}" {where}'
         raise forbidden(route.group, route.plural, route.name, why)
+
+    def review(self, user: User, route: Route, body: Any) -> Answer:
+        """Answer who the user is (SelfSubjectReview), or whether they may do something (SelfSubjectAccessReview)."""
+        kind = _REVIEWS[route.group, route.plural]
+        spec = read_typed(body, kind).get("spec", {})
+        if kind == "SelfSubjectReview":
+            status: Object = {"userInfo": user.as_object()}
+        elif paths := spec.get("nonResourceAttributes"):
+            status = {"allowed": self.allowed(user, Attributes(paths.get("verb", ""), path=paths.get("path", "")))}
+        else:
+            asked = spec.get("resourceAttributes") or {}
+            verb, group, resource, below, namespace, name = (
+                asked.get(part, "") for part in ("verb", "group", "resource", "subresource", "namespace", "name")
+            )
+            wanted = Attributes(verb, group, f"{resource}/{below}" if below else resource, namespace, name)
+            status = {"allowed": self.allowed(user, wanted)}
+        head = {"kind": kind, "apiVersion": f"{route.group}/v1", "metadata": {"creationTimestamp": clock.now()}}
+        return Answer.of({**head, "spec": spec, "status": status}, 201)
 
     def check_apply(self, call: Call, operation: str, *_: Object | None) -> None:
         """Refuse an apply that makes a new object without the verb create besides patch; raises StatusError(403)."""
@@ -194,19 +169,16 @@ class Authorizer:
 
 def covered(rule: Object, held: list[Object]) -> bool:
     """Say whether the held rules together allow everything that a rule allows."""
-    if paths := rule.get("nonResourceURLs"):
-        return all(
-            any(_has(h.get("verbs"), v) and _has(h.get("nonResourceURLs"), p) for h in held)
-            for p in paths
-            for v in rule["verbs"]
-        )
-    return all(
-        any(allows(h, Attributes(verb, group, resource, name=name)) for h in held)
-        for verb in rule.get("verbs") or ()
+    verbs, paths = rule.get("verbs") or (), rule.get("nonResourceURLs") or ()
+    wanted = [Attributes(verb, path=path) for verb in verbs for path in paths]
+    wanted += [
+        Attributes(verb, group, resource, name=name)
+        for verb in verbs
         for group in rule.get("apiGroups") or ()
         for resource in rule.get("resources") or ()
         for name in rule.get("resourceNames") or ("",)
-    )
+    ]
+    return all(any(allows(each, attributes) for each in held) for attributes in wanted)
 
 
 def _shown(rule: Object) -> str:

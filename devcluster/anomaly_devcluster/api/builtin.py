@@ -1,20 +1,18 @@
 """Schemas of the built-in kinds, and how their objects are read from JSON."""
 
-import re
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import orjson
 
-from anomaly_devcluster.api.schema import ANY, MISSING, Schema
+from anomaly_devcluster.api.quantities import is_quantity
+from anomaly_devcluster.api.schema import ANY, MISSING, Schema, below, fits, json_type
 from anomaly_devcluster.data import data
 
 Types = dict[str, dict[str, str]]
-QUANTITY = re.compile(r"^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$")
-_INT64 = 1 << 63
+QUANTITY = "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _SCHEMAS: dict[str, Schema] = {}
-_PYTHON: dict[str, Any] = {"string": str, "boolean": bool, "time": str, "bytes": str, "intOrString": (int, str)}
 
 
 class DecodeError(ValueError):
@@ -42,7 +40,10 @@ def schema_of(name: str) -> Schema:
         )  # before what leads back to it
         fields = types()[name]
         schema.properties = {field: _field(name, field, kind.rstrip("!")) for field, kind in fields.items()}
-        schema.required = tuple(field for field, kind in fields.items() if kind.endswith("!"))
+        # What may be false is false when it is absent, as in the types of Kubernetes.
+        required = [field for field, kind in fields.items() if kind.endswith("!") and kind != "boolean!"]
+        schema.required = (*required, *kinds()["required"].get(name, ()))
+        schema.rules = tuple(kinds()["rules"].get(name, ()))
         schema.retain_keys = name in ("DeploymentStrategy", "Volume")
         schema.finish()
     return _SCHEMAS[name]
@@ -62,10 +63,11 @@ def _field(owner: str, field: str, kind: str) -> Schema:
     elif kind[0] == "{":
         schema = Schema(type="object", additional=_element(kind[1:].rstrip("!")), atomic=at in table["atomicFields"])
     else:
-        named = _element(kind)
-        if default is MISSING:
+        named, raw = _element(kind), table["constraints"].get(at, {})
+        if default is MISSING and not raw:
             return named
         schema = Schema(**{slot: getattr(named, slot) for slot in Schema.__slots__})
+        schema.raw = raw
     schema.default = default
     return schema.finish()
 
@@ -85,70 +87,35 @@ def decode(value: Any, schema: Schema, path: str, unknown: list[str]) -> Any:
     """
     if schema.type == "any":
         return value
-    if schema.type == "object":
-        if (
-            isinstance(value, bool)
-            and schema is _SCHEMAS.get("JSONSchemaProps")
-            and path.endswith("additionalProperties")
-        ):
-            return value
-        if not isinstance(value, dict):
-            raise DecodeError(f"json: cannot unmarshal {_json_type(value)} into Go struct field {path} of type object")
+    if schema.type == "quantity":
+        value = str(value) if json_type(value) in ("integer", "number") else value
+        if isinstance(value, str) and not is_quantity(value):
+            raise DecodeError("quantities must match the regular expression " + QUANTITY)
+    if not fits(value, schema.type):
+        given = json_type(value)
+        given = {"integer": "number", "boolean": "bool"}.get(given, given)
+        raise DecodeError(f"json: cannot unmarshal {given} into Go struct field {path} of type {schema.type}")
+    if isinstance(value, dict):
         return _decode_object(value, schema, path, unknown)
-    if schema.type == "array":
-        if not isinstance(value, list):
-            raise DecodeError(f"json: cannot unmarshal {_json_type(value)} into Go struct field {path} of type array")
+    if isinstance(value, list):
         items = schema.items or ANY
         return [decode(item, items, f"{path}[{index}]", unknown) for index, item in enumerate(value)]
-    return _decode_scalar(value, schema.type, path)
+    return int(value) if schema.type == "integer" else value
 
 
 def _decode_object(value: dict[str, Any], schema: Schema, path: str, unknown: list[str]) -> dict[str, Any]:
     known = schema.properties
     out: dict[str, Any] = {}
     for name, item in value.items():
-        child = known.get(name) or schema.additional
-        at = f"{path}.{name}" if path else name
+        child, at = known.get(name) or schema.additional, below(path, name)
         if child is None:
             unknown.append(at)
-            continue
-        if item is None:
+        elif item is None:
             if child.type == "any" and schema.additional:
                 out[name] = item
-            continue
-        decoded = decode(item, child, at, unknown)
-        optional = name in known and name not in schema.required
-        if optional and (decoded == [] or (decoded == {} and child.additional not in (None, ANY))):
-            continue
-        out[name] = decoded
+        else:
+            decoded = decode(item, child, at, unknown)
+            optional = name in known and name not in schema.required
+            if not optional or not (decoded == [] or (decoded == {} and child.additional not in (None, ANY))):
+                out[name] = decoded
     return out
-
-
-def _decode_scalar(value: Any, kind: str, path: str) -> Any:
-    if kind == "quantity":
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return str(value)
-        if not isinstance(value, str) or not QUANTITY.match(value):
-            raise DecodeError(
-                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-            )
-        return value
-    if kind in ("integer", "number"):
-        accepted = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if kind == "integer" and accepted and (value != int(value) or abs(value) >= _INT64):
-            accepted = False
-    else:
-        accepted = isinstance(value, _PYTHON[kind]) and not (isinstance(value, bool) and kind != "boolean")
-    if not accepted:
-        raise DecodeError(f"json: cannot unmarshal {_json_type(value)} into Go struct field {path} of type {kind}")
-    return int(value) if kind == "integer" else value
-
-
-def _json_type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, (int, float)):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "object" if isinstance(value, dict) else "array" if isinstance(value, list) else "null"

@@ -1,4 +1,4 @@
-"""A request that has been routed, and the answer to it."""
+"""A request: where it goes, what it asks for, and the answer to it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,10 +7,11 @@ from typing import Any
 import orjson
 import yaml
 
-from anomaly_devcluster.api.errors import bad_request
+from anomaly_devcluster.api.errors import bad_request, not_allowed
 from anomaly_devcluster.api.resources import Resource
 
 Object = dict[str, Any]
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,55 @@ class User:
         if self.extra:
             info["extra"] = {key: list(values) for key, values in self.extra.items()}
         return info
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path below `/api/v1` or `/apis/{group}/{version}`."""
+
+    group: str
+    version: str
+    plural: str
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+    @property
+    def resource(self) -> str:
+        """As rules name it: `pods`, `pods/log`."""
+        return f"{self.plural}/{self.subresource}" if self.subresource else self.plural
+
+
+def route_of(path: str) -> Route | None:
+    """Read a resource's path; None when it is none."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) >= 3:  # noqa: PLR2004 - api, version, resource
+        group, (version, *rest) = "", parts[1:]
+    elif parts[0] == "apis" and len(parts) >= 4:  # noqa: PLR2004 - apis, group, version, resource
+        group, version, *rest = parts[1:]
+    else:
+        return None
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):  # noqa: PLR2004
+        namespace, rest = rest[1], rest[2:]
+    plural, name, subresource = (*rest, "", "")[:3]
+    if plural == "namespaces":
+        namespace = name
+    return Route(group, version, plural, namespace, name, subresource)
+
+
+def verb_of(route: Route, method: str, query: Any) -> str:
+    """Return the API verb; raises StatusError(405)."""
+    if method in ("GET", "HEAD"):
+        if query.get("watch", "").lower() in ("1", "true"):
+            return "watch" if not route.subresource else "get"
+        return "get" if route.name else "list"
+    if method == "DELETE":
+        return "delete" if route.name else "deletecollection"
+    verb, below = _VERBS.get(method, ""), bool(route.subresource)
+    if not verb or (bool(route.name) != below if verb == "create" else not route.name):
+        raise not_allowed()
+    return verb
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 import orjson
 from aiohttp import web
 
-from anomaly_devcluster.api import discovery, openapi, protobuf, reviews, routing
+from anomaly_devcluster.api import discovery, openapi, protobuf
 from anomaly_devcluster.api.admission import Admission, ServiceAddresses
 from anomaly_devcluster.api.authentication import ADMIN, ANONYMOUS, Authenticator
-from anomaly_devcluster.api.authorization import Authorizer
-from anomaly_devcluster.api.call import Answer, Call, User, parse
-from anomaly_devcluster.api.definitions import Definitions
+from anomaly_devcluster.api.authorization import Authorizer, is_review
+from anomaly_devcluster.api.call import Answer, Call, Route, User, parse, route_of, verb_of
+from anomaly_devcluster.api.custom import Definitions
 from anomaly_devcluster.api.deleting import Deleter
 from anomaly_devcluster.api.errors import StatusError, bad_request, forbidden, no_such_path, not_emulated
 from anomaly_devcluster.api.faults import Drop, Fault, Switchboard
 from anomaly_devcluster.api.policies import Policies
 from anomaly_devcluster.api.reading import Reader
 from anomaly_devcluster.api.resources import Catalog
-from anomaly_devcluster.api.routing import Route
 from anomaly_devcluster.api.subresources import Subresources
 from anomaly_devcluster.api.watching import Watch
 from anomaly_devcluster.api.writing import Writer
@@ -49,7 +48,7 @@ class ControlPlane:
         self.faults = Switchboard()
         self.reader = Reader(self.store)
         self.writer = Writer(self.store)
-        policies = Policies(self.store, self.catalog)
+        policies = Policies(self.store)
         addresses = ServiceAddresses(self.store, services)
         definitions = Definitions(self.store, self.catalog)
         admission = Admission(self.store)
@@ -75,9 +74,8 @@ class ControlPlane:
         self._address = f"{host}:{port}"
         self._subresources.authority = authority
         for body in data("api/bootstrap", host=host, port=port, service=self._services[1]):
-            resource = self.catalog.by_kind(body.pop("apiVersion"), body.pop("kind"))
-            if resource is None:
-                raise LookupError(body)
+            kind = (body.pop("apiVersion"), body.pop("kind"))
+            resource = next(r for r in self.catalog if (r.group_version, r.kind) == kind)
             namespace = body["metadata"].get("namespace", "")
             call = Call(user=ADMIN, verb="create", resource=resource, namespace=namespace, user_agent="kube-apiserver")
             self.writer.add(call, body)
@@ -90,7 +88,7 @@ class ControlPlane:
         """Answer a request; raises StatusError or Drop."""
         path = request.path
         user = self._user(request)
-        route = routing.parse(path)
+        route = route_of(path)
         if route is None:
             await self._strike(user, request.method.lower(), path)
             return await self._other(request, user, path)
@@ -100,7 +98,9 @@ class ControlPlane:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport else None
         user = self.authenticator.user(request.headers.get("Authorization", ""), certificate)
-        return self.authorizer.impersonated(user, request.headers)
+        if "Impersonate-User" in request.headers:
+            raise not_emulated("impersonation")
+        return user
 
     async def _strike(self, user: User, verb: str, resource: str, namespace: str = "", name: str = "") -> None:
         if self.faults.rules and not resource.startswith("/devcluster"):
@@ -109,19 +109,18 @@ class ControlPlane:
 
     async def _resource(self, request: web.BaseRequest, user: User, route: Route) -> "Answer | Stream":
         query = dict(request.query)
-        verb = routing.verb_of(route, request.method, query)
-        shown = f"{route.plural}/{route.subresource}" if route.subresource else route.plural
-        await self._strike(user, verb, shown, route.namespace, route.name)
+        verb = verb_of(route, request.method, query)
+        await self._strike(user, verb, route.resource, route.namespace, route.name)
         self.authorizer.require(user, verb, route)
+        resource = self.catalog.find(route.group, route.version, route.plural)
+        if resource is None and not is_review(route):
+            raise discovery.unknown(route.group, route.version, route.plural)
         content_type = request.headers.get("Content-Type", "application/json").partition(";")[0].strip()
         body = await _content(request)
         if content_type == protobuf.CONTENT_TYPE and body:
             body, content_type = orjson.dumps(protobuf.decode(body)), "application/json"
-        if reviews.serves(route):
-            return reviews.answer(self, user, route, parse(body or b"{}", content_type))
-        resource = self.catalog.find(route.group, route.version, route.plural)
         if resource is None:
-            raise discovery.unknown(route.group, route.version, route.plural)
+            return self.authorizer.review(user, route, parse(body or b"{}", content_type))
         call = Call(
             user=user,
             verb=verb,

@@ -3,20 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from anomaly_devcluster import clock
 from anomaly_devcluster.api import wire
 from anomaly_devcluster.api.call import Answer, Call
-from anomaly_devcluster.api.errors import conflict
 from anomaly_devcluster.api.objects import read_typed
 from anomaly_devcluster.api.reading import Selection, named
-from anomaly_devcluster.api.writing import Admission, finished
+from anomaly_devcluster.api.writing import Admission, check_unchanged, finished
 from anomaly_devcluster.store import Entry, Store
 
 Object = dict[str, Any]
 
-CRD_CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 _DEFAULT_POLICY = {"jobs.batch": "Orphan"}  # kept from the time of batch/v1's first clients
 
 
@@ -26,8 +22,7 @@ class Options:
 
     grace: int | None
     policy: str
-    uid: str
-    revision: str
+    preconditions: Object
 
     @classmethod
     def of(cls, call: Call, body: Object | None = None) -> "Options":
@@ -40,8 +35,7 @@ class Options:
         policy = body.get("propagationPolicy") or call.query.get("propagationPolicy") or ""
         if orphan is not None:
             policy = "Orphan" if orphan else "Background"
-        preconditions = body.get("preconditions") or {}
-        return cls(grace, policy, preconditions.get("uid", ""), preconditions.get("resourceVersion", ""))
+        return cls(grace, policy, body.get("preconditions") or {})
 
 
 class Deleter:
@@ -56,20 +50,21 @@ class Deleter:
         entry, options = named(self._store, call), Options.of(call)
         left, gone = self.remove(call, entry, options)
         if gone and "returned-when-deleted" not in call.resource.traits:
-            return Answer.of(self._success(call, entry))
+            about = {"group": call.resource.group} if call.resource.group else {}
+            about |= {"name": call.name, "kind": call.resource.plural, "uid": entry.body["metadata"]["uid"]}
+            return success(details=about)
         return Answer(200, wire.one(call.resource, left, call.accept))
 
     def delete_collection(self, call: Call) -> Answer:
         """Delete what is selected and answer with it."""
-        options, selection = Options.of(call), Selection.of(call)
-        found = self._store.entries(call.resource.stored_as, selection.namespace)
-        removed = [self.remove(call, entry, options)[0] for entry in found if entry in selection]
+        options, selected = Options.of(call), Selection.of(call).found(self._store)
+        removed = [self.remove(call, entry, options)[0] for entry in selected]
         metadata = {"resourceVersion": str(self._store.revision)}
         return Answer(200, wire.many(call.resource, removed, metadata, ""))
 
     def remove(self, call: Call, entry: Entry, options: Options) -> tuple[Entry, bool]:
         """Delete or mark one object; return its last state and whether it is gone."""
-        _check_preconditions(call, entry, options)
+        check_unchanged(call, entry, options.preconditions)
         for admit in self._admission:
             admit(call, "DELETE", entry.body, None)
         body = entry.copy()
@@ -91,27 +86,13 @@ class Deleter:
         if call.resource.qualified == "namespaces":
             body["status"] = {**body.get("status", {}), "phase": "Terminating"}
         if call.dry_run:
-            return entry, finished(body)
+            return entry, finished(call.resource, body)
         resource = call.resource.stored_as
-        if finished(body):
+        if finished(call.resource, body):
             return self._store.delete(resource, entry), True
         if body == entry.body:
             return entry, False
         return self._store.put(resource, entry.key, body, entry), False
-
-    @staticmethod
-    def _success(call: Call, entry: Entry) -> Object:
-        details: Object = {"name": entry.key[1]} | ({"group": call.resource.group} if call.resource.group else {})
-        details |= {"kind": call.resource.plural, "uid": entry.body["metadata"]["uid"]}
-        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-
-
-def _check_preconditions(call: Call, entry: Entry, options: Options) -> None:
-    uid, revision = entry.body["metadata"]["uid"], str(entry.revision)
-    for name, wanted, there in (("UID", options.uid, uid), ("ResourceVersion", options.revision, revision)):
-        if wanted and wanted != there:
-            why = f"Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {there}"
-            raise conflict(call.resource.group, call.resource.plural, entry.key[1], why)
 
 
 def _grace(call: Call, body: Object, options: Options) -> int:
@@ -126,6 +107,6 @@ def _grace(call: Call, body: Object, options: Options) -> int:
     return grace
 
 
-def success() -> bytes:
-    """Return a Status that says that all went well."""
-    return orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+def success(code: int = 200, **more: Any) -> Answer:
+    """Answer with a Status that says that all went well."""
+    return Answer.of({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", **more}, code)

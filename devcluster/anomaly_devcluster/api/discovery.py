@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from anomaly_devcluster.api.builtin import kinds
-from anomaly_devcluster.api.errors import StatusError, no_such_path
+from anomaly_devcluster.api.errors import StatusError, no_such_path, not_emulated, qualified
 from anomaly_devcluster.api.resources import VERBS, Catalog, Resource
 
 Object = dict[str, Any]
 
+_KIND = ("group", "version", "kind")
 VERSION: Object = kinds()["version"]
 
 
@@ -42,25 +43,19 @@ def resource_list(catalog: Catalog, group_name: str, version: str) -> Object:
     if version not in catalog.groups().get(group_name, ()):
         raise no_such_path()
     group_version = f"{group_name}/{version}" if group_name else version
-    listed: list[Object] = []
-    for resource in catalog:
-        if (resource.group, resource.version) == (group_name, version):
-            listed += _listed(resource)
+    listed = [entry for r in catalog if (r.group, r.version) == (group_name, version) for entry in _listed(r)]
     for review in kinds()["reviews"]:
         if (review["group"], version) == (group_name, "v1"):
-            entry = {"name": review["plural"], "singularName": review["kind"].lower(), "verbs": ["create"]}
-            listed.append(entry | {"namespaced": review["namespaced"], "kind": review["kind"]})
+            entry = {"name": review["plural"], "singularName": review["kind"].lower(), "namespaced": False}
+            listed.append(entry | {"kind": review["kind"], "verbs": ["create"]})
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": listed}
 
 
 def _listed(resource: Resource) -> Iterable[Object]:
     entry: Object = {"name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced}
     entry |= {"kind": resource.kind, "verbs": list(VERBS)}
-    if resource.short_names:
-        entry["shortNames"] = list(resource.short_names)
-    if resource.categories:
-        entry["categories"] = list(resource.categories)
-    yield entry
+    named = {"shortNames": list(resource.short_names), "categories": list(resource.categories)}
+    yield entry | {name: listed for name, listed in named.items() if listed}
     for name, sub in resource.subresources.items():
         below: Object = {"name": f"{resource.plural}/{name}", "singularName": "", "namespaced": resource.namespaced}
         if (sub.group, sub.version) != (resource.group, resource.version):
@@ -82,11 +77,7 @@ def _aggregated_version(catalog: Catalog, group_name: str, version: str) -> Obje
     resources: dict[str, Object] = {}
     for entry in resource_list(catalog, group_name, version)["resources"]:
         name, _, below = entry["name"].partition("/")
-        kind = {
-            "group": entry.get("group", group_name),
-            "version": entry.get("version", version),
-            "kind": entry["kind"],
-        }
+        kind = {"group": group_name, "version": version} | {k: v for k, v in entry.items() if k in _KIND}
         if below:
             shown = {"subresource": below, "responseKind": kind, "verbs": entry["verbs"]}
             resources[name].setdefault("subresources", []).append(shown)
@@ -101,6 +92,5 @@ def _aggregated_version(catalog: Catalog, group_name: str, version: str) -> Obje
 def unknown(group_name: str, version: str, plural: str) -> StatusError:
     """Tell what Kubernetes has and devcluster has not from what nobody has."""
     if plural in kinds()["notEmulated"].get(f"{group_name}/{version}".lstrip("/"), ()):
-        from_group = f"{plural}.{group_name}" if group_name else plural
-        return StatusError(501, "NotImplemented", f"devcluster does not emulate {from_group} ({version})")
+        return not_emulated(f"{qualified(group_name, plural)} ({version})")
     return no_such_path()

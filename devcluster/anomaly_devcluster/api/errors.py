@@ -93,6 +93,11 @@ def no_such_path() -> StatusError:
     return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
+def not_allowed() -> StatusError:
+    """Answer 405 to a method that a resource does not have."""
+    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+
+
 def already_exists(group: str, plural: str, name: str) -> StatusError:
     """Answer 409 to a creation."""
     message = f'{qualified(group, plural)} "{name}" already exists'

@@ -1,4 +1,4 @@
-"""One CEL expression, with the functions that Kubernetes adds to the language."""
+"""CEL expressions, with the functions that Kubernetes adds to the language, and the rules of custom resources."""
 
 import contextlib
 import re
@@ -10,8 +10,12 @@ from typing import Any
 import cel
 from cel import stdlib
 
-from anomaly_devcluster.api.quantities import parse_quantity
+from anomaly_devcluster.api.errors import Cause
+from anomaly_devcluster.api.quantities import is_quantity, parse_quantity
+from anomaly_devcluster.api.schema import Schema, walk
 
+_PREFIXES = {"FieldValueInvalid": "Invalid value: ", "FieldValueForbidden": "Forbidden: "}
+"""How messages of the reasons that a rule may give begin."""
 _TOO_NEW = re.compile(r"\.\?|\[\?")
 
 
@@ -74,7 +78,7 @@ def _functions() -> dict[str, Any]:
         "find": lambda text, pattern: ((m := re.search(pattern, text)) and m.group(0)) or "",
         "findAll": lambda text, pattern: [m.group(0) for m in re.finditer(pattern, text)],
         "isSorted": lambda items: all(a <= b for a, b in pairwise(items)),
-        "isQuantity": _is_quantity,
+        "isQuantity": is_quantity,
         "quantity": lambda text: float(parse_quantity(text)),
         "isGreaterThan": lambda a, b: a > b,
         "isLessThan": lambda a, b: a < b,
@@ -85,9 +89,47 @@ def _functions() -> dict[str, Any]:
     }
 
 
-def _is_quantity(text: str) -> bool:
+def check_rules(raw: Mapping[str, Any], at: str) -> list[Cause]:
+    """Return the `x-kubernetes-validations` of one schema that cannot be compiled."""
+    causes = []
+    for index, rule in enumerate(raw.get("x-kubernetes-validations") or ()):
+        for name, text in (("rule", rule["rule"]), ("messageExpression", rule.get("messageExpression") or "''")):
+            try:
+                Expression(text)
+            except CelError as error:
+                where = f"{at}.x-kubernetes-validations[{index}].{name}"
+                causes.append(Cause.invalid(where, text, f"compilation failed: {error}"))
+    return causes
+
+
+def broken_rules(body: Any, schema: Schema, old: Any) -> list[Cause]:
+    """Return the rules that an object breaks; `old` is what it replaces, None at creation."""
+    causes, scope = [], _rule_scope()
+    for value, holder, at, before in walk(body, schema, old, holding="rule"):
+        rules = [rule for rule in holder.rules if before is not None or not _needs_old(rule)]
+        if rules and value is not None:
+            scope.add("self", value)
+            scope.add("oldSelf", before)
+            causes += [cause for rule in rules if (cause := _broken(rule, scope, value, at))]
+    return causes
+
+
+@cache
+def _rule_scope() -> Scope:
+    """Return what all rules share, because the functions take longer to set up than most rules to evaluate."""
+    return Scope({})
+
+
+def _needs_old(rule: Mapping[str, Any]) -> bool:
+    return "oldSelf" in Expression(rule["rule"]).names and not rule.get("optionalOldSelf")
+
+
+def _broken(rule: Mapping[str, Any], scope: Scope, value: Any, at: str) -> Cause | None:
+    where, text = f"{at}{rule.get('fieldPath', '')}".lstrip(".") or "<nil>", rule["rule"]
     try:
-        parse_quantity(text)
-    except ValueError:
-        return False
-    return True
+        if Expression(text)(scope) is True:
+            return None
+    except CelError as error:
+        return Cause.invalid(where, value, f"rule compile error or no such key: {text}: {error}")
+    reason = rule.get("reason") or "FieldValueInvalid"
+    return Cause(where, reason, f"{_PREFIXES.get(reason, '')}{message(rule, scope, f'failed rule: {text}')}")

@@ -5,9 +5,10 @@ import random
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from anomaly_devcluster.api.builtin import kinds
 from anomaly_devcluster.api.errors import Cause, StatusError, invalid
+from anomaly_devcluster.api.schema import check, compile_custom, prune
 
-ACTIONS = ("delay", "fail", "timeout", "reset")
 _STATUS = {
     409: ("Conflict", "Operation cannot be fulfilled: injected fault"),
     429: ("TooManyRequests", "too many requests: injected fault"),
@@ -44,14 +45,9 @@ class Fault:
     @classmethod
     def of(cls, body: Any) -> "Fault":
         """Read a rule; raises StatusError(422) naming the field."""
-        known = {f.name: f.type for f in fields(cls) if f.name not in ("hits", "_random")}
-        causes = [
-            Cause.forbidden(name, f"unknown field; known are {', '.join(known)}") for name in body if name not in known
-        ]
-        if body.get("action") not in ACTIONS:
-            causes.append(Cause.unsupported("action", body.get("action"), list(ACTIONS)))
-        if body.get("action") == "fail" and body.get("code", 500) not in _STATUS:
-            causes.append(Cause.unsupported("code", body.get("code"), list(_STATUS)))
+        schema = compile_custom(kinds()["fault"])
+        known = f"unknown field; known are {', '.join(schema.properties)}"
+        causes = check(body, schema) + [Cause.forbidden(name, known) for name in prune(dict(body), schema)]
         if causes:
             raise invalid("devcluster", "Fault", "", causes)
         fault = cls(**body)

@@ -4,7 +4,6 @@ A path is a tuple of elements: `f:name` a field, `k:{...}` an element of a list 
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -21,6 +20,22 @@ _UNOWNED = "name namespace creationTimestamp selfLink uid generation managedFiel
 _STRIPPED = {("f:metadata", f"f:{name}") for name in _UNOWNED.split()}
 
 
+def _parts(value: Any, schema: Schema) -> dict[str, tuple[Any, Schema]] | None:
+    """Return what may have owners of its own in a value, by path element; None for what has one owner as a whole."""
+    if isinstance(value, dict) and not schema.atomic:
+        return {f"f:{name}": (item, schema.child(name)) for name, item in value.items()}
+    if isinstance(value, list) and schema.list_type == "map":
+        return {element_key(item, schema): (item, schema.items or ANY) for item in value}
+    if isinstance(value, list) and schema.list_type == "set":
+        return {f"v:{orjson.dumps(item).decode()}": (item, ANY) for item in value}
+    return None
+
+
+def _whole(kind: type, parts: dict[str, Any]) -> Any:
+    """Put a dict or a list together again."""
+    return {element[2:]: item for element, item in parts.items()} if kind is dict else list(parts.values())
+
+
 def leaves(body: Object, schema: Schema) -> Leaves:
     """Return every path of an object that can have an owner, with its value."""
     out: Leaves = {}
@@ -29,39 +44,15 @@ def leaves(body: Object, schema: Schema) -> Leaves:
 
 
 def _walk(value: Any, schema: Schema, path: Path, out: Leaves) -> None:
-    if isinstance(value, dict) and not schema.atomic:
-        if not value and path:
-            out[path] = {}
-        for name, item in value.items():
-            child = (*path, f"f:{name}")
-            _walk(item, schema.child(name), child, out)
-            if name not in schema.properties:
-                out.setdefault(child, _HELD)
-    elif isinstance(value, list) and schema.list_type == "map":
-        for item in value:
-            child = (*path, key_element(item, schema))
-            _walk(item, schema.items or ANY, child, out)
-            out[child] = _HELD
-    elif isinstance(value, list) and schema.list_type == "set":
-        for item in value:
-            out[*path, f"v:{orjson.dumps(item).decode()}"] = item
-    else:
+    parts = _parts(value, schema) if isinstance(value, (dict, list)) else None
+    if parts is None or (not parts and path and isinstance(value, dict)):
         out[path] = value
-
-
-def key_element(item: Any, schema: Schema) -> str:
-    """Return the path element of an element of a list of type map."""
-    values = element_key(item, schema.list_keys, schema.items)
-    try:
-        return _key_text(schema.list_keys, *values)
-    except TypeError:  # a list or an object in the place of a key; validation will say so
-        return _key_text.__wrapped__(schema.list_keys, *values)
-
-
-@lru_cache(10_000, typed=True)
-def _key_text(keys: tuple[str, ...], *values: Any) -> str:
-    keyed = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
-    return f"k:{orjson.dumps(keyed, option=orjson.OPT_SORT_KEYS).decode()}"
+        return
+    for element, (item, child) in parts.items():
+        at = (*path, element)
+        _walk(item, child, at, out)
+        if element[0] == "k" or (element[0] == "f" and element[2:] not in schema.properties):
+            out.setdefault(at, _HELD)
 
 
 def changed(before: Leaves, after: Leaves) -> set[Path]:
@@ -76,37 +67,20 @@ def prefixes(paths: Iterable[Path]) -> set[Path]:
 
 def remove(body: Any, schema: Schema, paths: set[Path], at: Path = ()) -> Any:
     """Return the object without what lies at or below the paths."""
-    if isinstance(body, dict) and not schema.atomic:
-        out = {}
-        for name, item in body.items():
-            child = (*at, f"f:{name}")
-            if child not in paths:
-                out[name] = remove(item, schema.child(name), paths, child)
-        return out
-    if isinstance(body, list) and schema.list_type == "map":
-        keyed = [((*at, key_element(item, schema)), item) for item in body]
-        return [remove(item, schema.items or ANY, paths, child) for child, item in keyed if child not in paths]
-    if isinstance(body, list) and schema.list_type == "set":
-        return [item for item in body if (*at, f"v:{orjson.dumps(item).decode()}") not in paths]
-    return body
+    parts = _parts(body, schema)
+    if parts is None:
+        return body
+    kept = {e: remove(*part, paths, (*at, e)) for e, part in parts.items() if (*at, e) not in paths}
+    return _whole(type(body), kept)
 
 
 def merge(live: Any, config: Any, schema: Schema) -> Any:
     """Return the live object with everything that the applied configuration says."""
-    if isinstance(config, dict) and isinstance(live, dict) and not schema.atomic:
-        merged = dict(live)
-        for name, value in config.items():
-            merged[name] = merge(live[name], value, schema.child(name)) if name in live else value
-        return merged
-    if isinstance(config, list) and isinstance(live, list) and schema.list_type == "map":
-        applied = {key_element(item, schema): item for item in config}
-        items = schema.items or ANY
-        there = {key_element(item, schema): item for item in live}
-        kept = [merge(item, applied[key], items) if key in applied else item for key, item in there.items()]
-        return kept + [item for key, item in applied.items() if key not in there]
-    if isinstance(config, list) and isinstance(live, list) and schema.list_type == "set":
-        return [*live, *(item for item in config if item not in live)]
-    return config
+    there, applied = _parts(live, schema), _parts(config, schema)
+    if there is None or applied is None or type(live) is not type(config):
+        return config
+    kept = {e: merge(item, applied[e][0], child) if e in applied else item for e, (item, child) in there.items()}
+    return _whole(type(live), kept | {e: item for e, (item, _) in applied.items() if e not in there})
 
 
 def to_fields(paths: Iterable[Path]) -> Object:
@@ -127,13 +101,11 @@ def to_fields(paths: Iterable[Path]) -> Object:
 def from_fields(fields: Object, at: Path = ()) -> set[Path]:
     """Read the `fieldsV1` form of a set of paths."""
     found: set[Path] = set()
-    for element, below in fields.items():
-        if element == ".":
-            found.add(at)
-        elif below:
-            found |= from_fields(below, (*at, element))
+    for element, inner in fields.items():
+        if element == "." or not inner:
+            found.add(at if element == "." else (*at, element))
         else:
-            found.add((*at, element))
+            found |= from_fields(inner, (*at, element))
     return found
 
 
@@ -142,11 +114,9 @@ def shown(path: Path) -> str:
     text = ""
     for element in path:
         kind, _, rest = element.partition(":")
-        if kind == "f":
-            text += f".{rest}"
-        elif kind == "k":
+        if kind == "k":
             keys = ",".join(f"{key}={orjson.dumps(value).decode()}" for key, value in orjson.loads(rest).items())
             text += f"[{keys}]"
         else:
-            text += f"[={rest}]"
+            text += f".{rest}" if kind == "f" else f"[={rest}]"
     return text

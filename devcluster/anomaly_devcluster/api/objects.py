@@ -1,4 +1,4 @@
-"""Objects as clients send them: decoded, pruned, and told apart from what they are not."""
+"""Objects as clients send them: decoded, pruned, told apart from what they are not, and their metadata checked."""
 
 import re
 from typing import Any
@@ -6,21 +6,31 @@ from typing import Any
 from anomaly_devcluster.api import wire
 from anomaly_devcluster.api.builtin import DecodeError, decode, schema_of
 from anomaly_devcluster.api.call import Call
-from anomaly_devcluster.api.errors import Cause, bad_request, invalid
+from anomaly_devcluster.api.errors import Cause, StatusError, bad_request, invalid
+from anomaly_devcluster.api.resources import Resource
 from anomaly_devcluster.api.schema import prune
 
 Object = dict[str, Any]
 
-_SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-_LABEL_VALUE = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
-_QUALIFIED = re.compile(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
-_SUBDOMAIN_RULE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
-    "and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
-MAX_ANNOTATIONS = 256 * 1024
+_LABEL = re.compile(r"^(?!.{64})[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+_VALUE = re.compile(r"^(?!.{64})(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
+_KEY = re.compile(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?(?!.{64})([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
+_SUBDOMAIN = re.compile(r"^(?!.{254})[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+_PATH_SEGMENT = re.compile(r"^[^/%]+$")
+_RULES = {
+    _LABEL: "must be a lowercase RFC 1123 label of at most 63 characters",
+    _VALUE: "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', at most 63",
+    _KEY: "name part must consist of alphanumeric characters, '-', '_' or '.'",
+    _SUBDOMAIN: (
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
+        "and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+        r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+    ),
+    _PATH_SEGMENT: "may not contain '/' or '%'",
+}
+_NAMES = {"namespaces": _LABEL, "services": _LABEL}
+_NAMES |= dict.fromkeys(("roles", "rolebindings", "clusterroles", "clusterrolebindings"), _PATH_SEGMENT)
+_MAX_ANNOTATIONS = 256 * 1024
 
 
 def read_typed(body: Any, type_name: str) -> Object:
@@ -52,97 +62,55 @@ def read_object(call: Call, body: Any) -> Object:
     content = {name: value for name, value in body.items() if name not in ("kind", "apiVersion")}
     unknown: list[str] = []
     try:
-        content = _decode(call, content, unknown)
+        if resource.custom:
+            content["metadata"] = decode(content.get("metadata") or {}, schema_of("ObjectMeta"), "metadata", unknown)
+            unknown += prune(content, resource.schema)
+        else:
+            content = {"metadata": {}, **decode(content, resource.schema, "", unknown)}
     except DecodeError as error:
-        raise bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
-        ) from None
-    report_unknown(call, unknown)
+        raise _unreadable(resource, str(error)) from None
+    _report_unknown(call, unknown)
     return wire.stored_form(resource, content)
 
 
-def _decode(call: Call, content: Object, unknown: list[str]) -> Object:
-    resource = call.resource
-    if not resource.custom:
-        decoded: Object = decode(content, resource.schema, "", unknown)
-        decoded.setdefault("metadata", {})
-        return decoded
-    metadata = content.get("metadata") or {}
-    content["metadata"] = decode(metadata, schema_of("ObjectMeta"), "metadata", unknown)
-    prune(content, resource.schema, "", unknown)
-    return content
+def _unreadable(resource: Resource, why: str) -> StatusError:
+    return bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}')
 
 
-def report_unknown(call: Call, unknown: list[str]) -> None:
+def _report_unknown(call: Call, unknown: list[str]) -> None:
     """Refuse, warn of or ignore unknown fields, as the request says; built-in kinds and custom ones warn by default."""
     mode = call.query.get("fieldValidation") or "Warn"
     told = [f'unknown field "{path}"' for path in sorted(unknown)]
-    if not told or mode == "Ignore":
-        return
-    if mode == "Strict":
-        resource = call.resource
-        raise bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-            f"strict decoding error: {', '.join(told)}"
-        )
-    call.warnings += told
+    if told and mode == "Strict":
+        raise _unreadable(call.resource, f"strict decoding error: {', '.join(told)}")
+    call.warnings += [] if mode == "Ignore" else told
 
 
-def check_metadata(body: Object, *, namespaced: bool, plural: str) -> list[Cause]:
-    """Return what is wrong with names, labels, annotations, finalizers and owner references."""
-    metadata = body["metadata"]
-    causes = _check_name(metadata.get("name", ""), plural)
-    if namespaced and not _LABEL.match(metadata.get("namespace", "")):
-        causes.append(Cause.invalid("metadata.namespace", metadata.get("namespace", ""), "must be a DNS label"))
-    for key, value in (metadata.get("labels") or {}).items():
-        causes += _check_label(key, value)
-    annotations = metadata.get("annotations") or {}
-    causes += [
-        Cause.invalid("metadata.annotations", key, "name part must consist of alphanumeric characters, '-', '_' or '.'")
-        for key in annotations
-        if not _QUALIFIED.match(key.lower())
+def check_metadata(resource: Resource, metadata: Object) -> list[Cause]:
+    """Return what is wrong with names, labels, annotations and owner references."""
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    owners = metadata.get("ownerReferences") or []
+    forms = [
+        ("name", [metadata["name"]], _NAMES.get(resource.plural, _SUBDOMAIN)),
+        ("namespace", [metadata["namespace"]] if resource.namespaced else (), _LABEL),
+        ("labels", labels, _KEY),
+        ("labels", labels.values(), _VALUE),
+        ("annotations", map(str.lower, annotations), _KEY),
     ]
-    if sum(len(k) + len(v) for k, v in annotations.items()) > MAX_ANNOTATIONS:
-        causes.append(
-            Cause(
-                "metadata.annotations", "FieldValueTooLong", f"Too long: may not be more than {MAX_ANNOTATIONS} bytes"
-            )
-        )
-    controllers = [o for o in metadata.get("ownerReferences") or () if o.get("controller")]
-    if len(controllers) > 1:
+    causes = [
+        Cause.invalid(f"metadata.{field}", value, _RULES[form])
+        for field, values, form in forms
+        for value in values
+        if not form.match(value)
+    ]
+    if sum(len(k) + len(v) for k, v in annotations.items()) > _MAX_ANNOTATIONS:
+        detail = f"Too long: may not be more than {_MAX_ANNOTATIONS} bytes"
+        causes.append(Cause("metadata.annotations", "FieldValueTooLong", detail))
+    if len(controllers := [owner for owner in owners if owner.get("controller")]) > 1:
         causes.append(Cause.invalid("metadata.ownerReferences", controllers, "only one may be the managing controller"))
-    for index, owner in enumerate(metadata.get("ownerReferences") or ()):
-        missing = [name for name in ("apiVersion", "kind", "name", "uid") if not owner.get(name)]
-        causes += [
-            Cause.invalid(f"metadata.ownerReferences[{index}].{name}", "", f"{name} must not be empty")
-            for name in missing
-        ]
-    return causes
-
-
-def _check_name(name: str, plural: str) -> list[Cause]:
-    if not name:
-        return [Cause.required("metadata.name", "name or generateName is required")]
-    if plural in ("roles", "rolebindings", "clusterroles", "clusterrolebindings"):
-        return [Cause.invalid("metadata.name", name, "may not contain '/' or '%'")] if set(name) & set("/%") else []
-    if plural in ("namespaces", "services"):
-        if not _LABEL.match(name) or len(name) > 63:  # noqa: PLR2004 - RFC 1123
-            return [Cause.invalid("metadata.name", name, "must be a lowercase RFC 1123 label of at most 63 characters")]
-        return []
-    if not _SUBDOMAIN.match(name) or len(name) > 253:  # noqa: PLR2004 - RFC 1123
-        return [Cause.invalid("metadata.name", name, _SUBDOMAIN_RULE)]
-    return []
-
-
-def _check_label(key: str, value: str) -> list[Cause]:
-    causes = []
-    if not _QUALIFIED.match(key) or len(key.rpartition("/")[2]) > 63:  # noqa: PLR2004 - labels' limit
-        causes.append(
-            Cause.invalid("metadata.labels", key, "name part must consist of alphanumeric characters, '-', '_' or '.'")
-        )
-    if not _LABEL_VALUE.match(value) or len(value) > 63:  # noqa: PLR2004
-        detail = (
-            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', at most 63"
-        )
-        causes.append(Cause.invalid("metadata.labels", value, detail))
-    return causes
+    return causes + [
+        Cause.invalid(f"metadata.ownerReferences[{index}].{name}", "", f"{name} must not be empty")
+        for index, owner in enumerate(owners)
+        for name in ("apiVersion", "kind", "name", "uid")
+        if not owner.get(name)
+    ]

@@ -8,13 +8,12 @@ from anomaly_devcluster.api.discovery import VERSION
 from anomaly_devcluster.api.errors import no_such_path
 from anomaly_devcluster.api.resources import Catalog, Resource
 from anomaly_devcluster.api.schema import MISSING, Schema
+from anomaly_devcluster.data import data
 
 Object = dict[str, Any]
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _SCALARS: dict[str, Object] = builtin.kinds()["scalars"]
-_PATCHES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
 _PROTOBUF_V2 = "application/com.github.proto-openapi.spec.v2"
-_STRATEGIC = "application/strategic-merge-patch+json"
 
 
 def empty_v2(accept: str) -> Answer:
@@ -50,7 +49,7 @@ def _document(resources: list[Resource]) -> Object:
         root = _custom_root(resource) if resource.custom else _fields(resource.type_name, schemas)
         schemas[name] = {**root, "x-kubernetes-group-version-kind": [kind]}
         _reference("ObjectMeta", schemas)
-        paths |= _paths(resource, name, kind)
+        paths |= _paths(resource, name)
     info = {"title": "Kubernetes (devcluster)", "version": VERSION["gitVersion"]}
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
 
@@ -81,22 +80,16 @@ def _fields(type_name: str, schemas: Object) -> Object:
 def _marks(schema: Schema) -> Object:
     """Return how patches treat a field: kubectl computes its own from these."""
     marks: Object = {}
+    strategy = ["retainKeys"] if (schema.items or schema).retain_keys else []
     if schema.type == "array":
+        strategy = ["merge", *strategy] if schema.patch_key or schema.patch_merge else []
         marks["x-kubernetes-list-type"] = schema.list_type
-        if schema.list_keys:
-            marks["x-kubernetes-list-map-keys"] = list(schema.list_keys)
-        retain = schema.items is not None and schema.items.retain_keys
-        if schema.patch_key or schema.patch_merge:
-            marks["x-kubernetes-patch-strategy"] = "merge,retainKeys" if retain else "merge"
-        if schema.patch_key:
-            marks["x-kubernetes-patch-merge-key"] = schema.patch_key
-    elif schema.retain_keys:
-        marks["x-kubernetes-patch-strategy"] = "retainKeys"
-    if schema.atomic:
-        marks["x-kubernetes-map-type"] = "atomic"
-    if schema.default is not MISSING:
-        marks["default"] = schema.default
-    return marks
+        marks["x-kubernetes-list-map-keys"] = list(schema.list_keys)
+        marks["x-kubernetes-patch-merge-key"] = schema.patch_key
+    marks["x-kubernetes-patch-strategy"] = ",".join(strategy)
+    marks["x-kubernetes-map-type"] = "atomic" if schema.atomic else ""
+    marks = {name: mark for name, mark in marks.items() if mark}
+    return marks if schema.default is MISSING else {**marks, "default": schema.default}
 
 
 def _shape(kind: str, schemas: Object) -> Object:
@@ -115,30 +108,14 @@ def _reference(type_name: str, schemas: Object) -> str:
     return f"#/components/schemas/{name}"
 
 
-def _paths(resource: Resource, schema: str, kind: Object) -> Object:
-    scope = "/namespaces/{namespace}" if resource.namespaced else ""
-    collection = f"/{_path(resource.group, resource.version)}{scope}/{resource.plural}"
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    done = {"200": {"description": "OK", "content": content}}
-    parameters = [
-        {"name": name, "in": "query", "schema": {"type": "string"}}
-        for name in ("dryRun", "fieldManager", "fieldValidation")
-    ]
-    patches = _PATCHES if resource.custom else (*_PATCHES, _STRATEGIC)
-
-    def operation(action: str, **more: Any) -> Object:
-        return {"responses": done, "x-kubernetes-action": action, "x-kubernetes-group-version-kind": kind, **more}
-
-    accepted = {"content": {name: {"schema": {"type": "object"}} for name in patches}}
-    return {
-        collection: {
-            "get": operation("list"),
-            "post": operation("post", parameters=parameters, requestBody={"content": content}),
-        },
-        f"{collection}/{{name}}": {
-            "get": operation("get"),
-            "put": operation("put", parameters=parameters, requestBody={"content": content}),
-            "patch": operation("patch", parameters=parameters, requestBody=accepted),
-            "delete": operation("delete"),
-        },
-    }
+def _paths(resource: Resource, schema: str) -> Any:
+    inside = "/namespaces/{namespace}" if resource.namespaced else ""
+    return data(
+        "api/openapi",
+        collection=f"/{_path(resource.group, resource.version)}{inside}/{resource.plural}",
+        group=resource.group,
+        kind=resource.kind,
+        schema=schema,
+        strategic="json" if resource.custom else "strategic-merge",
+        version=resource.version,
+    )

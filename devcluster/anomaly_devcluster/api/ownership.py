@@ -70,19 +70,12 @@ def _key(call: Call, operation: str) -> _Key:
 
 def track_update(call: Call, before: Object | None, after: Object) -> None:
     """Record in `after` that the caller set what differs from `before`."""
-    schema = call.resource.schema
-    managers = Managers.of(after)
-    key = _key(call, "Update")
-    new = fields.leaves(after, schema)
-    if before is None:
-        managers.own(key, set(new))
-    else:
-        old = fields.leaves(before, schema)
-        changed = fields.changed(old, new)
-        gone = old.keys() - new.keys()
-        if changed or gone:
-            managers.lose(changed | gone, besides=key)
-            managers.own(key, (managers.sets.get(key, set()) | changed) - gone)
+    managers, key = Managers.of(after), _key(call, "Update")
+    old, new = (fields.leaves(body or {}, call.resource.schema) for body in (before, after))
+    changed, gone = fields.changed(old, new), old.keys() - new.keys()
+    if changed or gone:
+        managers.lose(changed | gone, besides=key)
+        managers.own(key, (managers.sets.get(key, set()) | changed) - gone)
     managers.write(after)
 
 
@@ -96,10 +89,7 @@ def apply(call: Call, live: Object | None, config: Object) -> tuple[Object, Mana
     if config.get("metadata", {}).get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     managers, key = Managers.of(live), _key(call, "Apply")
-    wanted = set(fields.leaves(config, schema))
-    if live is None:
-        managers.own(key, wanted)
-        return config, managers
+    live, wanted = live or {}, set(fields.leaves(config, schema))
     merged = fields.merge(live, config, schema)
     changing = fields.changed(fields.leaves(live, schema), fields.leaves(merged, schema)) & wanted
     contested = {k: owned & changing for k, owned in managers.sets.items() if k != key and owned & changing}

@@ -2,14 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from anomaly_devcluster.api import wire
 from anomaly_devcluster.api.call import Call
-from anomaly_devcluster.api.errors import Cause, StatusError, qualified
+from anomaly_devcluster.api.errors import Cause, StatusError, forbidden
 from anomaly_devcluster.api.expressions import CelError, Expression, Scope, message
-from anomaly_devcluster.api.resources import Catalog
 from anomaly_devcluster.api.selectors import matches_selector
 from anomaly_devcluster.store import Event, Store
 
@@ -20,20 +18,11 @@ BINDINGS = f"validatingadmissionpolicybindings.{GROUP}"
 _CODES = {"Unauthorized": 401, "Forbidden": 403, "Invalid": 422, "RequestEntityTooLarge": 413}
 
 
-@dataclass(frozen=True, slots=True)
-class _Denied:
-    """A validation that failed."""
-
-    message: str
-    reason: str
-
-
 class Policies:
     """Evaluate every policy that is bound, before a write is stored."""
 
-    def __init__(self, store: Store, catalog: Catalog) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._catalog = catalog
         self._bound: list[tuple[Object, Object]] | None = None
         store.listeners.append(self._changed)
 
@@ -45,79 +34,29 @@ class Policies:
         if self._bound is None:
             policies = {entry.key[1]: entry.body for entry in self._store.entries(POLICIES)}
             bindings = [entry.body for entry in self._store.entries(BINDINGS)]
-            self._bound = [
-                (policies[b["spec"]["policyName"]], b) for b in bindings if b["spec"]["policyName"] in policies
-            ]
+            bound = [(policies.get(binding["spec"]["policyName"]), binding) for binding in bindings]
+            self._bound = [(policy, binding) for policy, binding in bound if policy]
         return self._bound
 
     def __call__(self, call: Call, operation: str, old: Object | None, new: Object | None) -> None:
         """Refuse what a policy denies; warn of what it warns of."""
-        if call.resource.group == GROUP:
-            return
-        for policy, binding in self._pairs():
-            subject = new if new is not None else old
-            if not self._matches(policy, binding, call, operation, subject or {}):
-                continue
-            for parameters in self._parameters(policy, binding):
-                self._evaluate(policy, binding, _variables(self._store, call, operation, old, new, parameters), call)
+        for policy, binding in self._pairs() if call.resource.group != GROUP else ():
+            subject = (new if new is not None else old) or {}
+            bounds = (policy["spec"].get("matchConstraints") or {}, binding["spec"].get("matchResources") or {})
+            if all(self._selected(bound, call, operation, subject["metadata"]) for bound in bounds):
+                _evaluate(policy, binding, _variables(self._store, call, operation, old, new), call)
 
-    def _matches(self, policy: Object, binding: Object, call: Call, operation: str, subject: Object) -> bool:
-        constraints = policy["spec"].get("matchConstraints") or {}
-        if not any(_rule_matches(rule, call, operation, subject) for rule in constraints.get("resourceRules") or ()):
+    def _selected(self, bound: Mapping[str, Any], call: Call, operation: str, metadata: Object) -> bool:
+        name = metadata.get("name", "")
+        rules, without = bound.get("resourceRules"), bound.get("excludeResourceRules") or ()
+        if rules and not any(_rule_matches(rule, call, operation, name) for rule in rules):
             return False
-        if any(_rule_matches(rule, call, operation, subject) for rule in constraints.get("excludeResourceRules") or ()):
+        if any(_rule_matches(rule, call, operation, name) for rule in without):
             return False
-        return all(
-            self._selected(m, call, operation, subject)
-            for m in (constraints, binding["spec"].get("matchResources"))
-            if m
-        )
-
-    def _selected(self, match: Mapping[str, Any], call: Call, operation: str, subject: Object) -> bool:
-        rules = match.get("resourceRules")
-        if rules and not any(_rule_matches(rule, call, operation, subject) for rule in rules):
-            return False
-        namespace = self._store.get("namespaces", ("", subject["metadata"].get("namespace", "")))
-        labels = namespace.body["metadata"].get("labels") or {} if namespace else {}
-        selector = match.get("namespaceSelector")
-        if selector and namespace and not matches_selector(selector, labels):
-            return False
-        own = subject["metadata"].get("labels") or {}
-        return not match.get("objectSelector") or matches_selector(match["objectSelector"], own)
-
-    def _parameters(self, policy: Object, binding: Object) -> Iterator[Any]:
-        kind, reference = policy["spec"].get("paramKind"), binding["spec"].get("paramRef")
-        if not kind or not reference:
-            yield None
-            return
-        resource = self._catalog.by_kind(kind["apiVersion"], kind["kind"])
-        found = self._store.entries(resource.stored_as, reference.get("namespace", "")) if resource else []
-        if name := reference.get("name"):
-            found = [entry for entry in found if entry.key[1] == name]
-        elif selector := reference.get("selector"):
-            found = [e for e in found if matches_selector(selector, e.body["metadata"].get("labels") or {})]
-        if not found and reference.get("parameterNotFoundAction") != "Allow":
-            yield {}
-        for entry in found:
-            yield wire.as_object(resource, entry.body) if resource else entry.body
-
-    def _evaluate(self, policy: Object, binding: Object, variables: dict[str, Any], call: Call) -> None:
-        spec = policy["spec"]
-        denied: _Denied | None
-        try:
-            denied = _verdict(spec, Scope({name: variables[name] for name in _names(spec) & variables.keys()}))
-        except CelError as error:
-            if spec.get("failurePolicy") == "Ignore":
-                return
-            denied = _Denied(f"expression resulted in error: {error}", "Invalid")
-        if denied is None:
-            return
-        actions = binding["spec"].get("validationActions") or ["Deny"]
-        who = f"ValidatingAdmissionPolicy '{policy['metadata']['name']}' with binding '{binding['metadata']['name']}'"
-        if "Warn" in actions:
-            call.warnings.append(f"Validation failed for {who}: {denied.message}")
-        if "Deny" in actions:
-            raise _denial(call, variables, f"{who} denied request: {denied.message}", denied.reason)
+        namespace = self._store.get("namespaces", ("", metadata.get("namespace", "")))
+        tests = [(bound.get("objectSelector"), metadata.get("labels"))]
+        tests += [(bound.get("namespaceSelector"), namespace.body["metadata"].get("labels"))] if namespace else []
+        return all(not selector or matches_selector(selector, labels) for selector, labels in tests)
 
 
 def _expressions(spec: Object) -> Iterator[tuple[str, str]]:
@@ -146,8 +85,29 @@ def check_policy(body: Object, _: Object | None) -> list[Cause]:
     return causes
 
 
-def _verdict(spec: Object, scope: Scope) -> _Denied | None:
-    """Return the first validation that fails, None when none does or the policy is not about this request."""
+def _evaluate(policy: Object, binding: Object, variables: dict[str, Any], call: Call) -> None:
+    spec = policy["spec"]
+    try:
+        denied = _verdict(spec, Scope({name: variables[name] for name in _names(spec) & variables.keys()}))
+    except CelError as error:
+        denied = (f"expression resulted in error: {error}", "Invalid")
+        denied = None if spec.get("failurePolicy") == "Ignore" else denied
+    if denied is None:
+        return
+    said, reason = denied
+    actions = binding["spec"].get("validationActions") or ["Deny"]
+    who = f"ValidatingAdmissionPolicy '{policy['metadata']['name']}' with binding '{binding['metadata']['name']}'"
+    if "Warn" in actions:
+        call.warnings.append(f"Validation failed for {who}: {said}")
+    if "Deny" in actions:
+        resource, why = call.resource, f"{who} denied request: {said}"
+        refused = forbidden(resource.group, resource.plural, variables["request"]["name"], why)
+        details = {**(refused.details or {}), "causes": [{"message": why}]}
+        raise StatusError(_CODES.get(reason, 422), reason, refused.message, details)
+
+
+def _verdict(spec: Object, scope: Scope) -> tuple[str, str] | None:
+    """Return message and reason of the first validation that fails, None if none does or this is not its business."""
     if not all(Expression(m["expression"])(scope) is True for m in spec.get("matchConditions") or ()):
         return None
     computed: dict[str, Any] = {}
@@ -156,49 +116,29 @@ def _verdict(spec: Object, scope: Scope) -> _Denied | None:
         with contextlib.suppress(CelError):  # one that fails matters only where it is used, as in Kubernetes
             computed[variable["name"]] = Expression(variable["expression"])(scope)
             scope.add("variables", computed)
-    return next(filter(None, (_check(v, scope) for v in spec.get("validations") or ())), None)
+    for validation in spec.get("validations") or ():
+        if Expression(validation["expression"])(scope) is not True:
+            said = message(validation, scope, f"failed expression: {validation['expression']}")
+            return said, validation.get("reason") or "Invalid"
+    return None
 
 
-def _check(validation: Mapping[str, Any], scope: Scope) -> _Denied | None:
-    if Expression(validation["expression"])(scope) is True:
-        return None
-    said = message(validation, scope, f"failed expression: {validation['expression']}")
-    return _Denied(said, validation.get("reason") or "Invalid")
-
-
-def _denial(call: Call, variables: Mapping[str, Any], said: str, reason: str) -> StatusError:
-    resource = call.resource
-    name = variables["request"]["name"]
-    details: Object = {"name": name} if name else {}
-    details |= ({"group": resource.group} if resource.group else {}) | {"kind": resource.plural}
-    details["causes"] = [{"message": said}]
-    text = f'{qualified(resource.group, resource.plural)} "{name}" is forbidden: {said}'
-    return StatusError(_CODES.get(reason, 422), reason, text, details)
-
-
-def _rule_matches(rule: Mapping[str, Any], call: Call, operation: str, subject: Object) -> bool:
-    resource = call.resource
-    shown = f"{resource.plural}/{call.subresource}" if call.subresource else resource.plural
-    listed = rule.get("resources") or ()
-    wanted = {shown, "*/*"} | (
-        {f"*/{call.subresource}", f"{resource.plural}/*"} if call.subresource else {"*", f"{resource.plural}/*"}
+def _rule_matches(rule: Mapping[str, Any], call: Call, operation: str, name: str) -> bool:
+    resource, below = call.resource, call.subresource
+    shown = {f"{resource.plural}/{below}", f"*/{below}"} if below else {resource.plural, "*"}
+    wanted = (
+        ("apiGroups", {resource.group, "*"}),
+        ("apiVersions", {resource.version, "*"}),
+        ("operations", {operation, "*"}),
+        ("resources", shown | {f"{resource.plural}/*", "*/*"}),
     )
-    names = rule.get("resourceNames")
-    return (
-        any(value in (resource.group, "*") for value in rule.get("apiGroups") or ())
-        and any(value in (resource.version, "*") for value in rule.get("apiVersions") or ())
-        and any(value in (operation, "*") for value in rule.get("operations") or ())
-        and any(value in wanted for value in listed)
-        and (not names or subject["metadata"].get("name") in names)
-    )
+    named = not rule.get("resourceNames") or name in rule["resourceNames"]
+    return named and all(not accepted.isdisjoint(rule.get(field) or ()) for field, accepted in wanted)
 
 
-def _variables(
-    store: Store, call: Call, operation: str, old: Object | None, new: Object | None, parameters: Any
-) -> dict[str, Any]:
+def _variables(store: Store, call: Call, operation: str, old: Object | None, new: Object | None) -> dict[str, Any]:
     resource = call.resource
-    subject = new if new is not None else old or {}
-    metadata = subject["metadata"]
+    metadata = ((new if new is not None else old) or {})["metadata"]
     kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
     path = {"group": resource.group, "version": resource.version, "resource": resource.plural}
     request = {
@@ -220,6 +160,5 @@ def _variables(
         "object": None if new is None else wire.as_object(resource, new),
         "oldObject": None if old is None else wire.as_object(resource, old),
         "request": request,
-        "params": parameters,
         "namespaceObject": namespace.body if namespace else None,
     }

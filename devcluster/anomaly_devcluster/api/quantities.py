@@ -18,3 +18,8 @@ def parse_quantity(text: str) -> Decimal:
         raise ValueError(f"quantities must look like 250m, 1Gi or 1e3, got {text!r}")
     number, suffix, exponent = match.groups()
     return Decimal(number) * (Decimal(10) ** int(exponent) if exponent else _FACTORS[suffix])
+
+
+def is_quantity(text: str) -> bool:
+    """Say whether a text is a quantity."""
+    return bool(_FORM.match(text))

@@ -41,6 +41,11 @@ class Selection:
             call,
         )
 
+    def found(self, store: Store) -> list[Entry]:
+        """Return what is selected of what is there."""
+        entries = store.entries(self.call.resource.stored_as, self.namespace)
+        return [entry for entry in entries if entry in self] if self.labels or self.fields else entries
+
     def __contains__(self, entry: Entry | None) -> bool:
         """Say whether the object is selected."""
         if entry is None or (self.namespace and entry.key[0] != self.namespace):
@@ -73,10 +78,7 @@ class Reader:
         if token := call.query.get("continue"):
             revision, start, selected = self._resume(token)
         else:
-            selection = Selection.of(call)
-            found = self._store.entries(call.resource.stored_as, selection.namespace)
-            selected = found if not (selection.labels or selection.fields) else [e for e in found if e in selection]
-            revision, start = self._store.revision, 0
+            revision, start, selected = self._store.revision, 0, Selection.of(call).found(self._store)
         metadata: dict[str, Any] = {"resourceVersion": str(revision)}
         page = selected[start : start + limit] if limit else selected[start:]
         if left := len(selected) - start - len(page):

@@ -58,8 +58,6 @@ class Resource:
     selectable: tuple[str, ...] = ()
     scale: dict[str, str] = field(default_factory=dict)
     """Paths of a custom resource's scale: specReplicasPath, statusReplicasPath, labelSelectorPath."""
-    rules: Any = None
-    """Compiled CEL rules of a custom resource."""
 
     @property
     def group_version(self) -> str:
@@ -122,10 +120,6 @@ class Catalog:
     def find(self, group: str, version: str, plural: str) -> Resource | None:
         """Return the resource served under a path."""
         return self._by_path.get((group, version, plural))
-
-    def by_kind(self, group_version: str, kind: str) -> Resource | None:
-        """Return the resource of an object's apiVersion and kind."""
-        return next((r for r in self if r.group_version == group_version and r.kind == kind), None)
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(list(self._by_path.values()))

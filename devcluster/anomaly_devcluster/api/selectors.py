@@ -23,26 +23,18 @@ def parse_labels(text: str) -> Predicate | None:
     Raises StatusError(400).
     """
     requirements = [_requirement(part.strip()) for part in _SPLIT.split(text) if part.strip()]
-    if not requirements:
-        return None
-    return lambda labels: all(requirement(labels) for requirement in requirements)
+    return (lambda labels: all(_holds(requirement, labels) for requirement in requirements)) if requirements else None
 
 
-def _requirement(text: str) -> Predicate:
+def _requirement(text: str) -> Mapping[str, Any]:
+    """Return the expression of a LabelSelector that a part of a `labelSelector` parameter stands for."""
     if match := _SET.match(text):
-        key, operator, listed = match.groups()
-        values = {value.strip() for value in listed.split(",")}
-        if operator == "in":
-            return lambda labels: labels.get(key) in values
-        return lambda labels: labels.get(key) not in values
+        values = [value.strip() for value in match[3].split(",")]
+        return {"key": match[1], "operator": "In" if match[2] == "in" else "NotIn", "values": values}
     if match := _EQUAL.match(text):
-        key, operator, value = match.groups()
-        if operator == "!=":
-            return lambda labels: labels.get(key) != value
-        return lambda labels: labels.get(key) == value
+        return {"key": match[1], "operator": "NotIn" if match[2] == "!=" else "In", "values": [match[3]]}
     if match := _EXISTS.match(text):
-        absent, key = match.groups()
-        return lambda labels: (key in labels) != bool(absent)
+        return {"key": match[2], "operator": "DoesNotExist" if match[1] else "Exists"}
     raise bad_request(f"unable to parse requirement: found {text!r}, expected: key, !key, key=value or key in (values)")
 
 
@@ -53,10 +45,10 @@ def matches_selector(selector: Mapping[str, Any] | None, labels: Labels | None) 
     labels = labels or {}
     if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
         return False
-    return all(_expression(e, labels) for e in selector.get("matchExpressions") or ())
+    return all(_holds(e, labels) for e in selector.get("matchExpressions") or ())
 
 
-def _expression(expression: Mapping[str, Any], labels: Labels) -> bool:
+def _holds(expression: Mapping[str, Any], labels: Labels) -> bool:
     key, values = expression["key"], expression.get("values") or ()
     match expression["operator"]:
         case "In":

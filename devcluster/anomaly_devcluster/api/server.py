@@ -1,7 +1,6 @@
 """The API server: HTTPS in front of the emulated control plane."""
 
 import asyncio
-import base64
 import ipaddress
 import ssl
 import tempfile
@@ -9,14 +8,13 @@ from types import TracebackType
 from typing import Self
 
 import orjson
-import yaml
 from aiohttp import web
 
 from anomaly_devcluster.api.call import Answer
 from anomaly_devcluster.api.control_plane import ControlPlane, Stream
 from anomaly_devcluster.api.errors import StatusError
 from anomaly_devcluster.api.faults import Drop
-from anomaly_devcluster.certificates import Authority
+from anomaly_devcluster.certificates import Authority, kubeconfig
 
 DEFAULT_SERVICES = ipaddress.IPv4Network("127.128.0.0/16")
 HOSTS = ["localhost", "127.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
@@ -37,11 +35,10 @@ class ApiServer:
         """Signs the server's certificate, and may sign those of nodes and clients."""
         self.control_plane = ControlPlane(services)
         self._runner: web.ServerRunner | None = None
-        self._streams: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         server = web.Server(self._handle, access_log=None, keepalive_timeout=90, handler_cancellation=True)
-        self._runner = web.ServerRunner(server, shutdown_timeout=1)
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._bind, self._port, ssl_context=self._context(), backlog=1024)
         await site.start()
@@ -52,8 +49,6 @@ class ApiServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._streams:
-            task.cancel()
         await self.control_plane.stop()
         if self._runner:
             await self._runner.cleanup()
@@ -103,38 +98,19 @@ class ApiServer:
             return web.Response(status=answer.code, body=answer.body, headers=headers)
         return await self._stream(request, answer)
 
-    async def _stream(self, request: web.BaseRequest, answer: Stream) -> web.StreamResponse:
+    @staticmethod
+    async def _stream(request: web.BaseRequest, answer: Stream) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": answer.content_type})
         await response.prepare(request)
-        task = asyncio.current_task()
-        if task:
-            self._streams.add(task)
         try:
             async for chunk in answer.chunks:
                 await response.write(chunk)
             await response.write_eof()
         except (ConnectionError, Drop):
             _cut(request)
-        finally:
-            if task:
-                self._streams.discard(task)
         return response
 
 
 def _cut(request: web.BaseRequest) -> None:
     if request.transport:
         request.transport.abort()
-
-
-def kubeconfig(url: str, authority: str, user: dict[str, str]) -> str:
-    """Return a kubeconfig with one cluster and one user, as YAML."""
-    cluster = {"server": url, "certificate-authority-data": base64.b64encode(authority.encode()).decode()}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "devcluster", "cluster": cluster}],
-        "users": [{"name": "admin", "user": user}],
-        "contexts": [{"name": "devcluster", "context": {"cluster": "devcluster", "user": "admin"}}],
-        "current-context": "devcluster",
-    }
-    return str(yaml.safe_dump(document, sort_keys=False))

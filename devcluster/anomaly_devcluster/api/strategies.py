@@ -1,10 +1,12 @@
 """What the API server itself fills in, kind by kind, beyond constant defaults."""
 
 import base64
+import copy
 from collections.abc import Callable
 from typing import Any
 
-from anomaly_devcluster.api.pods import complete_pod_spec, quality_of_service
+from anomaly_devcluster.api.builtin import kinds
+from anomaly_devcluster.api.quantities import parse_quantity
 from anomaly_devcluster.api.resources import Resource
 
 Object = dict[str, Any]
@@ -20,17 +22,13 @@ def begin(resource: Resource, body: Object) -> None:
     """Fill in what is set once, at creation."""
     if resource.has_status and resource.qualified != "nodes":
         body.pop("status", None)
+    body |= copy.deepcopy(kinds()["begin"].get(resource.qualified, {}))
     if start := _BEGIN.get(resource.qualified):
         start(body)
 
 
 def _namespace(body: Object) -> None:
     body["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = body["metadata"]["name"]
-
-
-def _begin_namespace(body: Object) -> None:
-    body["spec"] = {"finalizers": ["kubernetes"]}
-    body["status"] = {"phase": "Active"}
 
 
 def _secret(body: Object) -> None:
@@ -43,17 +41,35 @@ def _service(body: Object) -> None:
         port.setdefault("targetPort", port["port"])
 
 
+def _complete_pod_spec(spec: Object) -> None:
+    """Fill in the pull policy by tag and the old name of serviceAccountName."""
+    for kind in ("containers", "initContainers", "ephemeralContainers"):
+        for container in spec.get(kind) or ():
+            if "imagePullPolicy" not in container:
+                image = container.get("image", "")
+                tag = image.rpartition("/")[2].partition(":")[2]
+                latest = "@" not in image and tag in ("", "latest")
+                container["imagePullPolicy"] = "Always" if latest else "IfNotPresent"
+    if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
+
+
+def _quality_of_service(spec: Object) -> str:
+    """Return the pod's QoS class."""
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    resources = [container.get("resources") or {} for container in containers]
+    if not any(r.get("requests") or r.get("limits") for r in resources):
+        return "BestEffort"
+    for r in resources:
+        limits, requests = r.get("limits") or {}, r.get("requests") or {}
+        for name in ("cpu", "memory"):
+            if name not in limits or parse_quantity(requests.get(name, limits[name])) != parse_quantity(limits[name]):
+                return "Burstable"
+    return "Guaranteed"
+
+
 def _template(body: Object) -> None:
-    complete_pod_spec(body.get("spec", {}).get("template", {}).get("spec") or {})
-
-
-def _deployment(body: Object) -> None:
-    strategy = body.get("spec", {}).get("strategy") or {}
-    if strategy.get("type") == "RollingUpdate":
-        rolling = strategy.setdefault("rollingUpdate", {})
-        rolling.setdefault("maxSurge", "25%")
-        rolling.setdefault("maxUnavailable", "25%")
-    _template(body)
+    _complete_pod_spec(body.get("spec", {}).get("template", {}).get("spec") or {})
 
 
 def _workload_labels(body: Object) -> None:
@@ -72,12 +88,10 @@ def _job(body: Object) -> None:
 
 
 def _begin_job(body: Object) -> None:
-    metadata, spec = body["metadata"], body["spec"]
-    if spec.get("manualSelector"):
-        return
+    metadata, spec = body["metadata"], body.setdefault("spec", {})
     labels = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
     for prefix in ("", "batch.kubernetes.io/"):
-        labels[f"{prefix}job-name"] = metadata["name"]
+        labels[f"{prefix}job-name"] = metadata.get("name", "")
         labels[f"{prefix}controller-uid"] = metadata["uid"]
     spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": metadata["uid"]}}
 
@@ -85,7 +99,7 @@ def _begin_job(body: Object) -> None:
 def _pod(body: Object) -> None:
     spec = body.setdefault("spec", {})
     spec.setdefault("enableServiceLinks", True)
-    complete_pod_spec(spec)
+    _complete_pod_spec(spec)
     for container in [*spec.get("containers", ()), *spec.get("initContainers", ())]:
         resources = container.setdefault("resources", {})
         if limits := resources.get("limits"):
@@ -93,11 +107,7 @@ def _pod(body: Object) -> None:
 
 
 def _begin_pod(body: Object) -> None:
-    body["status"] = {"phase": "Pending", "qosClass": quality_of_service(body["spec"])}
-
-
-def _begin_claim(body: Object) -> None:
-    body["status"] = {"phase": "Pending"}
+    body["status"]["qosClass"] = _quality_of_service(body.get("spec") or {})
 
 
 def _binding(body: Object) -> None:
@@ -118,7 +128,7 @@ _COMPLETE: dict[str, Callable[[Object], None]] = {
     "secrets": _secret,
     "services": _service,
     "pods": _pod,
-    "deployments.apps": _deployment,
+    "deployments.apps": _template,
     "replicasets.apps": _template,
     "jobs.batch": _job,
     "networkpolicies.networking.k8s.io": _network_policy,
@@ -126,9 +136,7 @@ _COMPLETE: dict[str, Callable[[Object], None]] = {
     "clusterrolebindings.rbac.authorization.k8s.io": _binding,
 }
 _BEGIN: dict[str, Callable[[Object], None]] = {
-    "namespaces": _begin_namespace,
     "pods": _begin_pod,
-    "persistentvolumeclaims": _begin_claim,
     "jobs.batch": _begin_job,
     "replicasets.apps": _workload_labels,
 }

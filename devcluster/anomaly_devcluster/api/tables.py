@@ -11,6 +11,7 @@ from anomaly_devcluster.api.resources import Column, Resource
 from anomaly_devcluster.api.selectors import selector_text
 
 Object = dict[str, Any]
+_PARTIAL = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
 _BRACES = re.compile(r"\{([^}]*)\}")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 31_536_000}
 _SCALES = (
@@ -27,7 +28,10 @@ def table(resource: Resource, bodies: list[Object], revision: str, *, columns: b
         "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": revision},
         "columnDefinitions": [_definition(resource, c) for c in resource.columns] if columns else [],
-        "rows": [{"cells": [cell(c, body) for c in resource.columns], "object": partial(body)} for body in bodies],
+        "rows": [
+            {"cells": [cell(c, body) for c in resource.columns], "object": {**_PARTIAL, "metadata": body["metadata"]}}
+            for body in bodies
+        ],
     }
 
 
@@ -35,11 +39,6 @@ def _definition(resource: Resource, column: Column) -> Object:
     kind = column.type if column.type != "date" or resource.custom else "string"
     form = "name" if column.name == "Name" else ""
     return {"name": column.name, "type": kind, "format": form, "description": "", "priority": column.priority}
-
-
-def partial(body: Object) -> Object:
-    """Return an object's metadata alone."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": body["metadata"]}
 
 
 def cell(column: Column, body: Object) -> Any:
@@ -150,36 +149,14 @@ def _job_duration(body: Object) -> str:
 
 
 def _autoscaler_targets(body: Object) -> str:
-    current = {m.get("resource", {}).get("name"): m for m in body.get("status", {}).get("currentMetrics") or ()}
-    shown = []
-    for metric in body["spec"].get("metrics") or ():
-        resource = metric.get("resource", {})
-        target = resource.get("target", {})
-        measured = current.get(resource.get("name"), {}).get("resource", {}).get("current", {})
-        if "averageUtilization" in target:
-            now = measured.get("averageUtilization")
-            share = f"{now}%" if now is not None else "<unknown>"
-            shown.append(f"{resource.get('name')}: {share}/{target['averageUtilization']}%")
-        else:
-            shown.append(f"{measured.get('averageValue', '<unknown>')}/{target.get('averageValue', '<auto>')}")
-    return ", ".join(shown) or "<none>"
+    now = first(body, ".status.currentMetrics[0].resource.current.averageUtilization")
+    target = first(body, ".spec.metrics[0].resource.target.averageUtilization")
+    return f"cpu: {'<unknown>' if now is None else f'{now}%'}/{target}%"
 
 
 def _node_status(body: Object) -> str:
     ready = first(body, '.status.conditions[?(@.type=="Ready")].status')
-    shown = {"True": "Ready", None: "Unknown"}.get(ready, "NotReady")
-    return shown + (",SchedulingDisabled" if body.get("spec", {}).get("unschedulable") else "")
-
-
-def _node_roles(body: Object) -> str:
-    prefix = "node-role.kubernetes.io/"
-    labels = sorted(body["metadata"].get("labels") or {})
-    return ",".join(label.removeprefix(prefix) for label in labels if label.startswith(prefix)) or "<none>"
-
-
-def _param_kind(body: Object) -> str:
-    kind = body["spec"].get("paramKind")
-    return f"{kind['apiVersion']}/{kind['kind']}" if kind else "<unset>"
+    return {"True": "Ready", None: "Unknown"}.get(ready, "NotReady")
 
 
 def _event_object(body: Object) -> str:
@@ -199,7 +176,7 @@ def _controller(body: Object) -> str:
 
 _FUNCTIONS: tuple[Callable[[Object], Any], ...] = (
     _access_modes, _autoscaler_targets, _controller, _data_count, _event_object, _job_completions, _job_duration,
-    _job_status, _node_roles, _node_status, _param_kind, _pod_ready, _pod_restarts, _pod_status, _service_ports,
+    _job_status, _node_status, _pod_ready, _pod_restarts, _pod_status, _service_ports,
 )  # fmt: skip
 CELLS: dict[str, Callable[[Object], Any]] = {function.__name__[1:]: function for function in _FUNCTIONS} | {
     "secret_count": lambda body: len(body.get("secrets") or ()),

@@ -1,76 +1,59 @@
-"""What the API server refuses, kind by kind."""
+"""What the API server refuses, kind by kind.
 
-from collections.abc import Callable, Iterator
+Most of it is data: the `constraints`, `rules` and `immutable` of kinds.yaml. Here is what takes more than these.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 from anomaly_devcluster.api import custom
+from anomaly_devcluster.api.builtin import kinds
 from anomaly_devcluster.api.call import Call
-from anomaly_devcluster.api.errors import Cause
-from anomaly_devcluster.api.jsonpath import first
-from anomaly_devcluster.api.pods import check_pod_spec
+from anomaly_devcluster.api.errors import Cause, not_emulated, shown
+from anomaly_devcluster.api.expressions import broken_rules
+from anomaly_devcluster.api.jsonpath import find, first
 from anomaly_devcluster.api.policies import POLICIES, check_policy
 from anomaly_devcluster.api.resources import Resource
-from anomaly_devcluster.api.schema import Schema
+from anomaly_devcluster.api.schema import check
 from anomaly_devcluster.api.selectors import matches_selector
 
 Object = dict[str, Any]
 Check = Callable[[Object, Object | None], list[Cause]]
 
-IMMUTABLE = "field is immutable"
 _NO_NAME = Cause.required("metadata.name", "name or generateName is required")
 
 
 def validate(call: Call, body: Object, old: Object | None) -> list[Cause]:
-    """Return everything that is wrong with an object, or with its change from `old`."""
+    """Return what is wrong with an object, or with its change from `old`, beyond its schema."""
     resource = call.resource
-    if resource.custom:
-        return custom.validate(resource, body, old)
-    check = CHECKS.get(resource.qualified)
-    return check(body, old) if check else []
-
-
-def missing(resource: Resource, body: Object) -> list[Cause]:
-    """Return what a built-in object lacks; everything after this may rely on it."""
-    if resource.custom or resource.plural == "events":
+    if call.subresource == "status" and not resource.custom:
         return []
-    given = {name: value for name, value in body.items() if name not in ("metadata", "status")}
-    causes = list(_missing(given, resource.schema, ""))
+    causes = broken_rules(body, resource.schema, old)
+    for path in kinds()["immutable"].get(resource.qualified, ()) if old is not None else ():
+        if (value := first(body, f".{path}")) != first(old, f".{path}"):
+            causes.append(Cause.invalid(path, value, "field is immutable"))
+    checked = CHECKS.get(resource.qualified)
+    return causes + (checked(body, old) if checked else [])
+
+
+def check_schema(resource: Resource, body: Object) -> list[Cause]:
+    """Return where an object is not as its schema says; everything after this may rely on it."""
+    left_out = ("metadata",) if resource.custom else ("metadata", "status")
+    content = {name: value for name, value in body.items() if name not in left_out}
+    causes = check(content, resource.schema) if resource.plural != "events" else []
     return causes if body["metadata"].get("name") else [_NO_NAME, *causes]
 
 
-def _missing(value: Any, schema: Schema, at: str) -> Iterator[Cause]:
-    if isinstance(value, dict):
-        for name in schema.required:
-            # What may be false is false when it is absent, as in the types of Kubernetes.
-            if name not in value and schema.properties[name].type != "boolean":
-                yield Cause.required(f"{at}{name}")
-        for name, item in value.items():
-            if isinstance(item, (dict, list)):
-                yield from _missing(item, schema.child(name), f"{at}{name}.")
-    elif isinstance(value, list) and schema.items:
-        for index, item in enumerate(value):
-            yield from _missing(item, schema.items, f"{at.removesuffix('.')}[{index}].")
-
-
-def _immutable(body: Object, old: Object | None, path: str) -> list[Cause]:
-    value = first(body, f".{path}")
-    return [] if old is None or value == first(old, f".{path}") else [Cause.invalid(path, value, IMMUTABLE)]
-
-
-def _at_least(body: Object, least: int, *paths: str) -> list[Cause]:
-    found = {path: first(body, f".{path}") for path in paths}
-    detail = "must be greater than 0" if least == 1 else "must be greater than or equal to 0"
-    return [Cause.invalid(path, n, detail) for path, n in found.items() if n is not None and n < least]
-
-
-def _one_of(body: Object, path: str, *choices: str | None) -> list[Cause]:
-    value = first(body, f".{path}")
-    return [] if value in choices else [Cause.unsupported(path, value, [c for c in choices if c])]
+def check_emulated(resource: Resource, body: Object) -> None:
+    """Refuse what devcluster would not act upon; raises StatusError(501) naming it."""
+    for path, values in kinds()["emulated"].get(resource.qualified, {}).items():
+        if other := [value for value in find(body, path) if value not in values]:
+            raise not_emulated(f"{path.lstrip('.')} {shown(other[0])} of {resource.plural}")
 
 
 def _pod(body: Object, old: Object | None) -> list[Cause]:
     if old is None:
-        return check_pod_spec(body["spec"], "spec")
+        return _pod_spec(body["spec"], "spec")
     if _frozen_part(body["spec"]) == _frozen_part(old["spec"]):
         return []
     detail = (
@@ -89,120 +72,70 @@ def _frozen_part(spec: Object) -> Object:
     return kept
 
 
-def _workload(body: Object, old: Object | None) -> list[Cause]:
-    spec = body["spec"]
-    template = spec.get("template") or {}
-    causes = _immutable(body, old, "spec.selector")
-    selector = spec.get("selector") or {}
+def _pod_spec(spec: Object, path: str) -> list[Cause]:
+    causes = [] if spec.get("containers") else [Cause.required(f"{path}.containers")]
+    names: set[str] = set()
+    volumes = {volume["name"] for volume in spec.get("volumes") or ()}
+    for kind in ("initContainers", "containers"):
+        causes += _unique_names(spec.get(kind) or [], f"{path}.{kind}", names)
+        for index, container in enumerate(spec.get(kind) or ()):
+            for place, mount in enumerate(container.get("volumeMounts") or ()):
+                if mount["name"] not in volumes:
+                    at = f"{path}.{kind}[{index}].volumeMounts[{place}].name"
+                    causes.append(Cause(at, "FieldValueNotFound", f"Not found: {shown(mount['name'])}"))
+    return causes
+
+
+def _unique_names(items: list[Object], at: str, seen: set[str]) -> list[Cause]:
+    causes = []
+    for index, item in enumerate(items):
+        if (name := item.get("name", "")) in seen:
+            causes.append(Cause(f"{at}[{index}].name", "FieldValueDuplicate", f"Duplicate value: {shown(name)}"))
+        seen.add(name)
+    return causes
+
+
+def _template(body: Object, *policies: str) -> list[Cause]:
+    template = body["spec"].get("template") or {}
+    pod, at = template.get("spec") or {}, "spec.template.spec"
+    causes = (
+        []
+        if pod.get("restartPolicy") in (None, *policies)
+        else [Cause.unsupported(f"{at}.restartPolicy", pod["restartPolicy"], [*policies])]
+    )
+    return causes + _pod_spec(pod, at)
+
+
+def _workload(body: Object, _: Object | None) -> list[Cause]:
+    causes, selector = [], body["spec"].get("selector") or {}
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
         causes.append(Cause.invalid("spec.selector", selector, "empty selector is invalid for deployment"))
-    labels = (template.get("metadata") or {}).get("labels") or {}
+    labels = first(body, ".spec.template.metadata.labels") or {}
     if not matches_selector(selector, labels):
-        causes.append(
-            Cause.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
-        )
-    causes += _at_least(body, 0, "spec.replicas") + _one_of(body, "spec.template.spec.restartPolicy", None, "Always")
-    return causes + check_pod_spec(template.get("spec") or {}, "spec.template.spec")
+        detail = "`selector` does not match template `labels`"
+        causes.append(Cause.invalid("spec.template.metadata.labels", labels, detail))
+    return causes + _template(body, "Always")
 
 
 def _job(body: Object, old: Object | None) -> list[Cause]:
-    pod = first(body, ".spec.template.spec") or {}
-    if old is not None:
-        kept = ("spec.template", "spec.selector", "spec.completions")
-        return [cause for path in kept for cause in _immutable(body, old, path)]
-    counts = ("spec.backoffLimit", "spec.parallelism", "spec.completions", "spec.ttlSecondsAfterFinished")
-    causes = check_pod_spec(pod, "spec.template.spec") + _at_least(body, 0, *counts)
-    return causes + _one_of(body, "spec.template.spec.restartPolicy", "OnFailure", "Never")
+    return _template(body, "OnFailure", "Never") if old is None else []
 
 
-def _service(body: Object, old: Object | None) -> list[Cause]:
-    spec = body.get("spec") or {}
-    causes = _one_of(body, "spec.type", "ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
-    ports = spec.get("ports") or []
-    if not ports and spec.get("type") != "ExternalName" and spec.get("clusterIP") != "None":
-        causes.append(Cause.required("spec.ports"))
-    names: set[str] = set()
-    for index, port in enumerate(ports):
-        at = f"spec.ports[{index}]"
-        if not 0 < port["port"] < 65536:  # noqa: PLR2004 - the range of ports
-            causes.append(Cause.invalid(f"{at}.port", port["port"], "must be between 1 and 65535, inclusive"))
-        name = port.get("name", "")
-        if not name and len(ports) > 1:
-            causes.append(Cause.required(f"{at}.name"))
-        elif name and name in names:
-            causes.append(Cause(f"{at}.name", "FieldValueDuplicate", f'Duplicate value: "{name}"'))
-        names.add(name)
-    if old and old["spec"].get("clusterIP") and spec.get("type") != "ExternalName":
-        before = old["spec"]["clusterIP"]
-        if spec.get("clusterIPs") != [before]:
-            causes.append(Cause.invalid("spec.clusterIPs[0]", spec.get("clusterIPs"), "may not change once set"))
-    return causes
-
-
-def _autoscaler(body: Object, _: Object | None) -> list[Cause]:
-    spec = body["spec"]
-    causes = _at_least(body, 1, "spec.maxReplicas", "spec.minReplicas")
-    if spec["maxReplicas"] < spec.get("minReplicas", 1):
-        detail = "must be greater than or equal to `minReplicas`"
-        causes.append(Cause.invalid("spec.maxReplicas", spec["maxReplicas"], detail))
-    return causes
-
-
-def _budget(body: Object, _: Object | None) -> list[Cause]:
-    spec = body.get("spec") or {}
-    if "minAvailable" in spec and "maxUnavailable" in spec:
-        return [Cause.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")]
-    return []
-
-
-def _role_binding(body: Object, old: Object | None) -> list[Cause]:
-    if old is not None and body["roleRef"] != old["roleRef"]:
-        return [Cause.invalid("roleRef", body["roleRef"], "cannot change roleRef")]
-    causes = []
-    for index, subject in enumerate(body.get("subjects") or ()):
-        at = f"subjects[{index}]"
-        if subject["kind"] not in ("ServiceAccount", "User", "Group"):
-            causes.append(Cause.unsupported(f"{at}.kind", subject["kind"], ["ServiceAccount", "User", "Group"]))
-        if subject["kind"] == "ServiceAccount" and not subject.get("namespace"):
-            causes.append(Cause.required(f"{at}.namespace"))
-    return causes
-
-
-def _role(body: Object, _: Object | None) -> list[Cause]:
-    causes = []
-    for index, rule in enumerate(body.get("rules") or ()):
-        if not rule.get("verbs"):
-            causes.append(Cause.required(f"rules[{index}].verbs", "verbs must contain at least one value"))
-        if not rule.get("resources") and not rule.get("nonResourceURLs"):
-            causes.append(
-                Cause.required(f"rules[{index}].resources", "resource rules must supply at least one resource")
-            )
-    return causes
+def _service(body: Object, _: Object | None) -> list[Cause]:
+    ports = body["spec"].get("ports") or []
+    unnamed = [index for index, port in enumerate(ports) if not port.get("name") and len(ports) > 1]
+    causes = [Cause.required(f"spec.ports[{index}].name") for index in unnamed]
+    return causes + _unique_names([port for port in ports if port.get("name")], "spec.ports", set())
 
 
 def _keyed_data(body: Object, old: Object | None) -> list[Cause]:
-    if old is not None and old.get("immutable"):
-        same = all(body.get(k) == old.get(k) for k in ("data", "binaryData", "immutable"))
-        if not same:
-            return [Cause.forbidden("data", "field is immutable when `immutable` is set")]
-    if old is not None and old.get("type") != body.get("type"):
-        return [Cause.invalid("type", body.get("type"), IMMUTABLE)]
-    size = sum(len(k) + len(v) for k, v in [*(body.get("data") or {}).items(), *(body.get("binaryData") or {}).items()])
-    if size > 1024 * 1024:
+    held = ("data", "binaryData", "immutable")
+    if old is not None and old.get("immutable") and any(body.get(k) != old.get(k) for k in held):
+        return [Cause.forbidden("data", "field is immutable when `immutable` is set")]
+    values = [*(body.get("data") or {}).items(), *(body.get("binaryData") or {}).items()]
+    if sum(len(k) + len(v) for k, v in values) > 1024 * 1024:
         return [Cause("data", "FieldValueTooLong", "Too long: may not be more than 1048576 bytes")]
     return []
-
-
-def _revision(body: Object, old: Object | None) -> list[Cause]:
-    return _immutable(body, old, "data")
-
-
-def _claim(body: Object, old: Object | None) -> list[Cause]:
-    if old is not None:
-        return []
-    storage = first(body, ".spec.resources.requests.storage")
-    wanted = {"spec.accessModes": body["spec"].get("accessModes"), "spec.resources[storage]": storage}
-    return [Cause.required(field) for field, value in wanted.items() if not value]
 
 
 CHECKS: dict[str, Check] = {
@@ -210,17 +143,9 @@ CHECKS: dict[str, Check] = {
     "services": _service,
     "configmaps": _keyed_data,
     "secrets": _keyed_data,
-    "persistentvolumeclaims": _claim,
     "deployments.apps": _workload,
     "replicasets.apps": _workload,
-    "controllerrevisions.apps": _revision,
     "jobs.batch": _job,
-    "horizontalpodautoscalers.autoscaling": _autoscaler,
-    "poddisruptionbudgets.policy": _budget,
-    "roles.rbac.authorization.k8s.io": _role,
-    "clusterroles.rbac.authorization.k8s.io": _role,
-    "rolebindings.rbac.authorization.k8s.io": _role_binding,
-    "clusterrolebindings.rbac.authorization.k8s.io": _role_binding,
-    "customresourcedefinitions.apiextensions.k8s.io": custom.check_definition,
+    custom.DEFINITIONS: custom.check_definition,
     POLICIES: check_policy,
 }

@@ -24,7 +24,7 @@ class Watch:
         self._call = call
         self._selection = Selection.of(call)
         self._log = store.log(call.resource.stored_as)
-        self._table = wire.wanted_form(call.accept)
+        self._table = wire.as_table(call.accept)
         self._columns_sent = False
         wanted = call.query.get("resourceVersion", "")
         self._initial = call.flag("sendInitialEvents") or wanted in ("", "0")
@@ -61,7 +61,7 @@ class Watch:
         """Yield chunks of one or more lines."""
         bookmarks = self._call.flag("allowWatchBookmarks")
         if self._initial:
-            chunk = b"".join(self._line("ADDED", entry) for entry in self._existing())
+            chunk = b"".join(self._line("ADDED", entry) for entry in self._selection.found(self._store))
             if self._call.flag("sendInitialEvents") and bookmarks:
                 chunk += self._bookmark(INITIAL_EVENTS_END)
             if chunk:
@@ -90,10 +90,6 @@ class Watch:
             else:
                 await self._log.wait(min(self._until, bookmark_at if bookmarks else self._until) - now)
 
-    def _existing(self) -> list[Entry]:
-        entries = self._store.entries(self._call.resource.stored_as, self._selection.namespace)
-        return [entry for entry in entries if entry in self._selection]
-
     def _told(self, event: Event) -> bytes:
         """Return the line of a write as this watch sees it: entering and leaving the selection too."""
         was = event.before in self._selection
@@ -110,11 +106,11 @@ class Watch:
 
     def _line(self, change: str, entry: Entry) -> bytes:
         resource = self._call.resource
-        if self._table == "Table":
-            shown = tables.table(resource, [entry.body], str(entry.revision), columns=not self._columns_sent)
-            self._columns_sent = True
-            return wire.line_of(change, orjson.dumps(shown))
-        return wire.line_of(change, wire.one(resource, entry, self._call.accept))
+        if not self._table:
+            return wire.line_of(change, wire.full(resource, entry))
+        shown = tables.table(resource, [entry.body], str(entry.revision), columns=not self._columns_sent)
+        self._columns_sent = True
+        return wire.line_of(change, orjson.dumps(shown))
 
     def _bookmark(self, annotations: dict[str, str] | None = None) -> bytes:
         metadata: dict[str, object] = {"resourceVersion": str(self._revision), "creationTimestamp": None}

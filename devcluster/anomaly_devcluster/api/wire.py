@@ -1,8 +1,9 @@
-"""How stored objects go over the wire: with kind and version, as tables, as metadata only, alone and in lists.
+"""How stored objects go over the wire: with kind and version, as tables, alone and in lists.
 
 The store keeps objects without apiVersion and kind, because the items of a list of built-in objects have none.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ import orjson
 
 from anomaly_devcluster.api import tables
 from anomaly_devcluster.api.builtin import kinds
+from anomaly_devcluster.api.errors import not_emulated
 from anomaly_devcluster.api.resources import Resource
 from anomaly_devcluster.store import Entry, Event
 
@@ -55,36 +57,26 @@ def as_object(resource: Resource, body: Object) -> Object:
     return {"kind": resource.kind, "apiVersion": resource.group_version, **served_form(resource, body)}
 
 
-def wanted_form(accept: str) -> str:
-    """Return `Table`, `PartialObjectMetadata`, `PartialObjectMetadataList` or nothing, as the Accept header asks."""
-    first = accept.partition(",")[0]
-    for part in first.split(";")[1:]:
-        name, _, value = part.strip().partition("=")
-        if name == "as":
-            return value
-    return ""
+def as_table(accept: str) -> bool:
+    """Say whether the Accept header asks for a Table; raises StatusError(501) for other forms than that."""
+    form = re.match(r"[^,]*;\s*as=(\w+)", accept)
+    if form and form[1] != "Table":
+        raise not_emulated(f"the form {form[1]}")
+    return bool(form)
 
 
 def one(resource: Resource, entry: Entry, accept: str) -> bytes:
     """Return one object in the form asked for."""
-    form = wanted_form(accept)
-    if form == "Table":
+    if as_table(accept):
         return orjson.dumps(tables.table(resource, [entry.body], str(entry.revision)))
-    if form == "PartialObjectMetadata":
-        return orjson.dumps(tables.partial(entry.body))
     return full(resource, entry)
 
 
 def many(resource: Resource, entries: Iterable[Entry], metadata: Object, accept: str) -> bytes:
     """Return a list in the form asked for."""
-    form = wanted_form(accept)
-    if form == "Table":
+    if as_table(accept):
         listed = tables.table(resource, [entry.body for entry in entries], metadata["resourceVersion"])
         return orjson.dumps(listed | {"metadata": metadata})
-    if form.startswith("PartialObjectMetadata"):
-        items = [tables.partial(entry.body) for entry in entries]
-        kind = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
-        return orjson.dumps(kind | {"metadata": metadata, "items": items})
     body = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (
         resource.list_kind.encode(),
         resource.group_version.encode(),

@@ -8,25 +8,17 @@ from typing import Any
 import orjson
 
 from anomaly_devcluster import clock
-from anomaly_devcluster.api import ownership, wire
+from anomaly_devcluster.api import errors, ownership, wire
 from anomaly_devcluster.api.call import Answer, Call
-from anomaly_devcluster.api.errors import (
-    Cause,
-    StatusError,
-    already_exists,
-    bad_request,
-    conflict,
-    invalid,
-    not_found,
-    unsupported_media_type,
-)
+from anomaly_devcluster.api.errors import Cause, StatusError, bad_request, invalid
 from anomaly_devcluster.api.merge import json_patch, merge_patch, strategic_merge
 from anomaly_devcluster.api.objects import check_metadata, read_object
 from anomaly_devcluster.api.ownership import Managers
 from anomaly_devcluster.api.reading import named
+from anomaly_devcluster.api.resources import Resource
 from anomaly_devcluster.api.schema import apply_defaults
 from anomaly_devcluster.api.strategies import KEPT_BY_STATUS, begin, complete
-from anomaly_devcluster.api.validation import missing, validate
+from anomaly_devcluster.api.validation import check_emulated, check_schema, validate
 from anomaly_devcluster.store import Entry, Store
 
 Object = dict[str, Any]
@@ -37,6 +29,14 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = ("application/apply-patch+yaml", "application/apply-patch")
+_SERVERS_OWN = (
+    "uid",
+    "creationTimestamp",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generateName",
+)
 _NAME_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -87,14 +87,12 @@ class Writer:
         entry = self._store.get(resource.stored_as, call.key)
         if entry is None:
             if call.subresource or metadata.get("uid"):
-                raise not_found(resource.group, resource.plural, call.name)
+                raise errors.not_found(resource.group, resource.plural, call.name)
             body, managers = ownership.apply(call, None, config)
-            added = self.add(call, body, managers)
-            return Answer(201, wire.one(resource, added, call.accept))
-        _check_revision(call, entry, metadata)
+            return Answer(201, wire.one(resource, self.add(call, body, managers), call.accept))
+        check_unchanged(call, entry, metadata)
         body, managers = ownership.apply(call, entry.copy(), config)
-        changed = self.change(call, entry, body, managers)
-        return Answer(200, wire.one(resource, changed, call.accept))
+        return Answer(200, wire.one(resource, self.change(call, entry, body, managers), call.accept))
 
     def add(self, call: Call, body: Object, managers: Managers | None = None) -> Entry:
         """Store a new object; with `managers` it is applied, else its fields become the caller's."""
@@ -107,67 +105,50 @@ class Writer:
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": clock.now()}
         if resource.custom or "generation" in resource.traits:
             metadata["generation"] = 1
-        begin_first = resource.qualified in ("namespaces", "replicasets.apps")
-        if begin_first:
-            begin(resource, body)
-        _default(call, body)
-        for admit in self.mutating:
-            admit(call, "CREATE", None, body)
-        if not begin_first:
-            begin(resource, body)
-        if existing := self._store.get(resource.stored_as, (metadata.get("namespace", ""), metadata.get("name", ""))):
-            raise already_exists(resource.group, resource.plural, existing.key[1])
-        self._check(call, body, None)
-        if managers:
-            managers.write(body)
-        else:
-            ownership.track_update(call, None, body)
-        for admit in self.validating:
-            admit(call, "CREATE", None, body)
-        return self._commit(call, body, None)
+        begin(resource, body)
+        return self._store_changed(call, None, body, managers)
 
     def change(self, call: Call, entry: Entry, body: Object, managers: Managers | None = None) -> Entry:
         """Store an object in place of `entry`, or what of it the subresource may write."""
-        resource, old = call.resource, entry.body
         metadata = body["metadata"]
         if metadata.setdefault("name", entry.key[1]) != entry.key[1]:
             raise _misnamed(metadata["name"], entry.key[1])
-        _check_revision(call, entry, metadata)
-        body = _restricted(call, entry, body)
+        check_unchanged(call, entry, metadata)
+        return self._store_changed(call, entry, _restricted(call, entry, body), managers)
+
+    def _store_changed(self, call: Call, entry: Entry | None, body: Object, managers: Managers | None) -> Entry:
+        resource, metadata = call.resource, body["metadata"]
+        operation, old = ("UPDATE", entry.body) if entry else ("CREATE", None)
         _default(call, body)
         for admit in self.mutating:
-            admit(call, "UPDATE", old, body)
-        if "generation" in old["metadata"] and _is_new_generation(call, body, old):
-            body["metadata"]["generation"] = old["metadata"]["generation"] + 1
+            admit(call, operation, old, body)
+        key = (metadata.get("namespace", ""), metadata.get("name", ""))
+        if entry is None and self._store.get(resource.stored_as, key):
+            raise errors.already_exists(resource.group, resource.plural, key[1])
+        if old and "generation" in old["metadata"] and _is_new_generation(call, body, old):
+            metadata["generation"] = old["metadata"]["generation"] + 1
         self._check(call, body, old)
         if managers:
             ownership.settle(managers, body, resource.schema)
         elif body != old:
             ownership.track_update(call, old, body)
-        if body == old:
+        if entry and body == old:
             return entry
         for admit in self.validating:
-            admit(call, "UPDATE", old, body)
-        if finished(body):
-            return entry if call.dry_run else self._store.delete(resource.stored_as, self._commit(call, body, entry))
-        return self._commit(call, body, entry)
+            admit(call, operation, old, body)
+        if call.dry_run:
+            return Entry(key, entry.revision if entry else 0, body, orjson.dumps(body))
+        stored = self._store.put(resource.stored_as, key, body, entry)
+        return self._store.delete(resource.stored_as, stored) if entry and finished(resource, body) else stored
 
     def _check(self, call: Call, body: Object, old: Object | None) -> None:
         resource = call.resource
-        causes = check_metadata(body, namespaced=resource.namespaced, plural=resource.plural) if old is None else []
+        causes = check_metadata(resource, body["metadata"]) if old is None else []
         causes += _check_finalizers(body, old)
         causes += validate(call, body, old)
         if causes:
             raise invalid(resource.group, resource.kind, body["metadata"].get("name", ""), causes)
-
-    def _commit(self, call: Call, body: Object, expected: Entry | None) -> Entry:
-        metadata = body["metadata"]
-        key = (metadata.get("namespace", ""), metadata["name"])
-        if call.dry_run:
-            if expected:
-                metadata["resourceVersion"] = str(expected.revision)
-            return Entry(key, expected.revision if expected else 0, body, orjson.dumps(body))
-        return self._store.put(call.resource.stored_as, key, body, expected)
+        check_emulated(resource, body)
 
 
 def patched(call: Call, base: Object, patch: Any) -> Object:
@@ -175,34 +156,28 @@ def patched(call: Call, base: Object, patch: Any) -> Object:
 
     Raises StatusError: 415 for a type that the resource does not take, 400 and 422 for what does not fit.
     """
+    accepted = [JSON_PATCH, MERGE_PATCH, *([] if call.resource.custom else [STRATEGIC_MERGE_PATCH])]
+    if call.content_type not in accepted:
+        known = "the body of the request was in an unknown format - accepted media types include: "
+        raise errors.unsupported_media_type(known + ", ".join([*accepted, APPLY_PATCH[0]]))
     if call.content_type == JSON_PATCH:
         return json_patch(base, patch)
-    if call.content_type not in (MERGE_PATCH, STRATEGIC_MERGE_PATCH) or (
-        call.resource.custom and call.content_type == STRATEGIC_MERGE_PATCH
-    ):
-        accepted = [JSON_PATCH, MERGE_PATCH, *([] if call.resource.custom else [STRATEGIC_MERGE_PATCH]), APPLY_PATCH[0]]
-        raise unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
-        )
     if not isinstance(patch, dict):
         raise bad_request("error decoding patch: expected an object")
-    if call.content_type == MERGE_PATCH:
-        merged: Object = merge_patch(base, patch)
-    else:
-        merged = strategic_merge(base, patch, call.resource.schema)
+    merged: Object = (
+        merge_patch(base, patch)
+        if call.content_type == MERGE_PATCH
+        else strategic_merge(base, patch, call.resource.schema)
+    )
     return merged
 
 
-def finished(body: Object) -> bool:
+def finished(resource: Resource, body: Object) -> bool:
     """Say whether a deletion has nothing left to wait for."""
     metadata = body["metadata"]
-    waiting = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds") or _namespace_finalizers(body)
+    held = resource.qualified == "namespaces" and body["spec"].get("finalizers")
+    waiting = held or metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
     return bool(metadata.get("deletionTimestamp")) and not waiting
-
-
-def _namespace_finalizers(body: Object) -> Any:
-    spec = body.get("spec")
-    return spec.get("finalizers") if isinstance(spec, dict) and "phase" in body.get("status", {}) else None
 
 
 def _misnamed(name: str, expected: str) -> StatusError:
@@ -219,13 +194,14 @@ def _name(call: Call, metadata: Object) -> None:
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
 
 
-def _check_revision(call: Call, entry: Entry, metadata: Object) -> None:
-    resource = call.resource
-    if (wanted := metadata.get("resourceVersion")) and wanted != str(entry.revision):
-        raise conflict(resource.group, resource.plural, entry.key[1])
-    if (uid := metadata.get("uid")) and uid != entry.body["metadata"]["uid"]:
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {entry.body['metadata']['uid']}"
-        raise conflict(resource.group, resource.plural, entry.key[1], why)
+def check_unchanged(call: Call, entry: Entry, expected: Object) -> None:
+    """Raise StatusError(409) unless the object has the resourceVersion and the uid that are expected, if any are."""
+    resource, own = call.resource, entry.body["metadata"]["uid"]
+    if (wanted := expected.get("resourceVersion")) and wanted != str(entry.revision):
+        raise errors.conflict(resource.group, resource.plural, entry.key[1])
+    if (uid := expected.get("uid")) and uid != own:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"
+        raise errors.conflict(resource.group, resource.plural, entry.key[1], why)
 
 
 def _restricted(call: Call, entry: Entry, body: Object) -> Object:
@@ -246,14 +222,7 @@ def _restricted(call: Call, entry: Entry, body: Object) -> Object:
         body.pop("status", None)
         if "status" in entry.body:
             body["status"] = orjson.loads(orjson.dumps(entry.body["status"]))
-    for name in (
-        "uid",
-        "creationTimestamp",
-        "generation",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generateName",
-    ):
+    for name in _SERVERS_OWN:
         metadata.pop(name, None)
         if name in kept:
             metadata[name] = kept[name]
@@ -279,17 +248,15 @@ def _default(call: Call, body: Object) -> None:
     if "spec" in resource.schema.properties and not resource.custom:
         body.setdefault("spec", {})
     apply_defaults(body, resource.schema)
-    if causes := missing(resource, body):
+    if causes := check_schema(resource, body):
         raise invalid(resource.group, resource.kind, body["metadata"].get("name", ""), causes)
     complete(resource, body)
 
 
 def _check_finalizers(body: Object, old: Object | None) -> list[Cause]:
-    if old is None or not old["metadata"].get("deletionTimestamp"):
-        return []
-    before = old["metadata"].get("finalizers") or []
+    before = ((old or {}).get("metadata") or {}).get("finalizers") or []
     new = [name for name in body["metadata"].get("finalizers") or [] if name not in before]
-    if not new:
+    if old is None or not new or not old["metadata"].get("deletionTimestamp"):
         return []
     detail = f"no new finalizers can be added if the object is being deleted, found new finalizers {new}"
     return [Cause.forbidden("metadata.finalizers", detail)]

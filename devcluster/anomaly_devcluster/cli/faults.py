@@ -2,19 +2,17 @@
 
 import argparse
 import asyncio
-import contextlib
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import orjson
-import psutil
 
 from anomaly_devcluster import state
 from anomaly_devcluster.client import PODS, Access, ApiError, Client
 from anomaly_devcluster.node.processes import CONTAINER_MARK
-from anomaly_devcluster.state import Run, UsageError
+from anomaly_devcluster.state import UsageError
 
 _SELECTORS = ("verb", "resource", "namespace", "object", "user")
 _NODE = {"stop": signal.SIGSTOP, "resume": signal.SIGCONT, "kill": signal.SIGKILL}
@@ -45,10 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do it to a running cluster."""
-    place = state.folder(options.name)
-    run = Run.read(place)
-    if run is None or not run.alive:
-        raise UsageError(f"no cluster {options.name!r} is running")
+    place, _ = state.running(options.name)
     if options.fault == "node":
         _signal_node(place, options.action)
         return 0
@@ -91,19 +86,6 @@ async def _kill_pod(client: Client, pod: str) -> dict[str, int]:
     if not slash:
         raise UsageError(f"{pod!r}: expected NAMESPACE/POD")
     body = await client.get(PODS, namespace, name)
-    marks = {
-        f"{CONTAINER_MARK}={status['containerID']}".encode()
-        for status in body.get("status", {}).get("containerStatuses") or []
-        if "running" in status["state"]
-    }
-    return {"killed": await asyncio.to_thread(_kill_marked, marks)}
-
-
-def _kill_marked(marks: set[bytes]) -> int:
-    killed = 0
-    for pid in psutil.pids():
-        with contextlib.suppress(OSError):
-            if marks & set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")):
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
-    return killed
+    statuses = body.get("status", {}).get("containerStatuses") or []
+    running = {status["containerID"] for status in statuses if "running" in status["state"]}
+    return {"killed": await asyncio.to_thread(state.end_marked, CONTAINER_MARK, running)}

@@ -29,15 +29,6 @@ _READY = "DEVCLUSTER_READY_FD"
 """Names the descriptor that the server's address is written to once everything runs."""
 
 
-def _running(name: str) -> tuple[Path, Run]:
-    """Return a running cluster's folder and run; raises UsageError if there is none."""
-    place = state.folder(name)
-    run = Run.read(place)
-    if run is None or not run.alive:
-        raise UsageError(f"no cluster {name!r} is running; start it with: devcluster up --name {name}")
-    return place, run
-
-
 def up(options: argparse.Namespace) -> int:
     """Start a cluster, or put images into the table of one that runs."""
     place = state.folder(options.name)
@@ -79,13 +70,11 @@ def _foreground(options: argparse.Namespace, place: Path, table: dict[str, list[
             print(_told(options.name, server), flush=True)
 
     supervisor.run(
-        supervisor.Options(
-            name=options.name,
-            die_with_parent=options.die_with_parent,
-            backoff_seconds=options.backoff_seconds,
-            autoscaler_seconds=options.autoscaler_seconds,
-        ),
+        options.name,
         announce,
+        backoff=options.backoff_seconds,
+        autoscaler=options.autoscaler_seconds,
+        die_with_parent=options.die_with_parent,
     )
     return 0
 
@@ -158,14 +147,14 @@ def down(options: argparse.Namespace) -> int:
 
 def kubeconfig(options: argparse.Namespace) -> int:
     """Print the path of the kubeconfig."""
-    place, _ = _running(options.name)
+    place, _ = state.running(options.name)
     print(place / "kubeconfig")
     return 0
 
 
 def load_image(options: argparse.Namespace) -> int:
     """Put one image into the table; pods that wait for it start at once."""
-    place, _ = _running(options.name)
+    place, _ = state.running(options.name)
     try:
         name, command = images.parse(options.image)
     except ValueError as error:
@@ -177,7 +166,7 @@ def load_image(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """Print what runs, and where Services are reached."""
-    place, run = _running(options.name)
+    place, run = state.running(options.name)
     print(f"cluster       {run.name} ({run.control_plane}), process {run.pid}")
     print(f"server        {run.server}")
     print(f"kubeconfig    {place / 'kubeconfig'}")

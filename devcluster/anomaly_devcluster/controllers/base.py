@@ -14,6 +14,7 @@ from anomaly_devcluster.informer import Informer, Informers, Key, controller_of,
 
 _FIRST_RETRY_SECONDS = 0.02
 _LAST_RETRY_SECONDS = 10.0
+_NEEDED = {"list", "watch", "delete"}
 _log = logging.getLogger(__name__)
 
 
@@ -53,11 +54,10 @@ class Controller(ABC):
         """Reconcile this key later, unless an earlier time is set already."""
         loop = asyncio.get_running_loop()
         timer = self._timers.get(key)
-        if timer is not None and not timer.cancelled() and loop.time() < timer.when() <= loop.time() + seconds:
-            return
-        if timer is not None:
-            timer.cancel()
-        self._timers[key] = loop.call_later(seconds, self._timer_fired, key)
+        if timer is None or timer.when() > loop.time() + seconds:
+            if timer is not None:
+                timer.cancel()
+            self._timers[key] = loop.call_later(seconds, self._timer_fired, key)
 
     def _timer_fired(self, key: Key) -> None:
         self._timers.pop(key, None)
@@ -77,6 +77,17 @@ class Controller(ABC):
             owner = controller_of(body)
             if owner and owner["kind"] == owner_kind:
                 self.enqueue((body["metadata"].get("namespace", ""), owner["name"]))
+
+        informer.on_change(changed)
+        return informer
+
+    def on_neighbours(self, resource: Resource, others: Informer) -> Informer:
+        """Reconcile all of `others` in the namespace of each changed object of this resource."""
+        informer = self.informers(resource)
+
+        def changed(_: str, body: Object) -> None:
+            for other in others.namespaced(body["metadata"]["namespace"]):
+                self.enqueue(key_of(other))
 
         informer.on_change(changed)
         return informer
@@ -116,13 +127,13 @@ class Controller(ABC):
         self._failures.pop(key, None)
         return again
 
-    async def write_status(self, resource: Resource, informer: Informer, body: Object, status: Object) -> None:
+    async def write_status(self, informer: Informer, body: Object, status: Object) -> None:
         """Replace the status of an object if it differs; empty values are left out, as Kubernetes does."""
         compact = _compact(status)
         if compact != _compact(body.get("status") or {}):
-            informer.record(await self.client.update(resource, {**body, "status": compact}, "status"))
+            await informer.update({**body, "status": compact}, "status")
 
-    async def claim(self, owner: Object, resource: Resource, informer: Informer) -> list[Object]:
+    async def claim(self, owner: Object, informer: Informer) -> list[Object]:
         """Return the children of `owner`; adopt orphans that its selector matches, release those it no longer does.
 
         As Kubernetes' controller reference manager does.
@@ -137,19 +148,15 @@ class Controller(ABC):
                     claimed.append(child)
                 elif "deletionTimestamp" not in owner["metadata"]:
                     others = [r for r in child["metadata"]["ownerReferences"] if r["uid"] != uid]
-                    await self._set_owners(resource, informer, child, others)
+                    await informer.patch(child, _owned(child, others))
             elif controller is None and fits and not being_deleted(child) and not being_deleted(owner):
                 others = child["metadata"].get("ownerReferences") or []
-                claimed.append(await self._set_owners(resource, informer, child, [*others, owner_reference(owner)]))
+                claimed.append(await informer.patch(child, _owned(child, [*others, owner_reference(owner)])))
         return claimed
 
-    async def _set_owners(
-        self, resource: Resource, informer: Informer, child: Object, references: list[Object]
-    ) -> Object:
-        change = {"metadata": {"uid": child["metadata"]["uid"], "ownerReferences": references}}
-        changed = await self.client.patch(resource, child, change)
-        informer.record(changed)
-        return changed
+
+def _owned(child: Object, references: list[Object]) -> Object:
+    return {"metadata": {"uid": child["metadata"]["uid"], "ownerReferences": references}}
 
 
 def _compact(status: Object) -> Object:
@@ -207,3 +214,23 @@ def set_condition(conditions: list[Object], new: Object) -> list[Object]:
     since = known.get("lastTransitionTime") if known["status"] == new["status"] else clock.now()
     changed = {**known, **new, "lastTransitionTime": since}
     return [changed if c["type"] == new["type"] else c for c in conditions]
+
+
+async def deletable(client: Client) -> list[Resource]:
+    """Return all resources that can be listed, watched and deleted, each in its group's preferred version."""
+    versions = ["v1"]
+    groups = await client.request("GET", "/apis")
+    versions += [group["preferredVersion"]["groupVersion"] for group in groups["groups"]]
+    found = []
+    for version in versions:
+        prefix = "/apis" if "/" in version else "/api"
+        try:
+            resources = (await client.request("GET", f"{prefix}/{version}"))["resources"]
+        except ApiError:
+            continue  # an aggregated API without a backend must not stop the others
+        found += [
+            Resource(version, r["name"], r["kind"], r["namespaced"])
+            for r in resources
+            if "/" not in r["name"] and set(r["verbs"]) >= _NEEDED
+        ]
+    return found

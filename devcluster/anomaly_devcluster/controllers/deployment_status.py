@@ -35,15 +35,12 @@ def _counts(body: Object, new: Object | None, sets: list[Object]) -> Object:
         "readyReplicas": total("readyReplicas"),
         "availableReplicas": available,
         "unavailableReplicas": max(0, wanted - available),
-        "collisionCount": body.get("status", {}).get("collisionCount"),
     }
 
 
 def _available(body: Object, status: Object) -> Object:
     replicas = body["spec"].get("replicas", 1)
-    recreate = body["spec"].get("strategy", {}).get("type") == "Recreate"
-    unavailable = 0 if recreate else min(Limits.of(body).unavailable, replicas)
-    if status["availableReplicas"] >= replicas - unavailable:
+    if status["availableReplicas"] >= replicas - min(Limits.of(body).unavailable, replicas):
         return base.condition("Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
     message = "Deployment does not have minimum availability."
     return base.condition("Available", "False", "MinimumReplicasUnavailable", message)
@@ -52,14 +49,12 @@ def _available(body: Object, status: Object) -> Object:
 def _progressing(body: Object, new: Object | None, status: Object, now: float) -> tuple[Object | None, float | None]:
     """Return the new Progressing condition (None: as it is), and when the deadline passes."""
     known = condition(body, "Progressing")
-    if body["spec"].get("paused"):
-        return _paused(known), None
     if new is None:
         return None, None
     name = new["metadata"]["name"]
     if _complete(body, status):
         return _progress("True", "NewReplicaSetAvailable", f'ReplicaSet "{name}" has successfully progressed.'), None
-    if known is None or known["reason"] == "DeploymentPaused":
+    if known is None:
         return _progress("True", "NewReplicaSetCreated", f'Created new replica set "{name}"'), None
     if _moved(body.get("status", {}), status):
         updated = _progress("True", "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.')
@@ -93,12 +88,6 @@ def _overdue(body: Object, known: Object, name: str, now: float) -> tuple[Object
 
 def _progress(status: str, reason: str, message: str) -> Object:
     return base.condition("Progressing", status, reason, message)
-
-
-def _paused(known: Object | None) -> Object | None:
-    if known and known["reason"] in ("ProgressDeadlineExceeded", "DeploymentPaused"):
-        return None
-    return _progress("Unknown", "DeploymentPaused", "Deployment is paused")
 
 
 def _set(conditions: list[Object], new: Object, now: float) -> list[Object]:

@@ -4,7 +4,7 @@ import math
 
 from anomaly_devcluster.client import DISRUPTION_BUDGETS, PODS, REPLICA_SETS, Object
 from anomaly_devcluster.controllers.base import Controller, condition, set_condition, share
-from anomaly_devcluster.informer import Key, controller_of, key_of
+from anomaly_devcluster.informer import Key, controller_of
 from anomaly_devcluster.pods import is_active, is_ready
 
 
@@ -14,14 +14,8 @@ class DisruptionController(Controller):
     def watch(self) -> None:
         """Follow budgets and pods, and ReplicaSets for how many pods are expected."""
         self.budgets = self.on_objects(DISRUPTION_BUDGETS)
-        self.sets = self.informers(REPLICA_SETS)
-        self.pods = self.informers(PODS)
-        for informer in (self.sets, self.pods):
-            informer.on_change(self._changed)
-
-    def _changed(self, _: str, body: Object) -> None:
-        for budget in self.budgets.namespaced(body["metadata"]["namespace"]):
-            self.enqueue(key_of(budget))
+        self.sets = self.on_neighbours(REPLICA_SETS, self.budgets)
+        self.pods = self.on_neighbours(PODS, self.budgets)
 
     async def reconcile(self, key: Key) -> float | None:
         """Write the status of one budget."""
@@ -47,7 +41,7 @@ class DisruptionController(Controller):
         }
         before = {name: value for name, value in (budget.get("status") or {}).items() if name != "disruptedPods"}
         if before != status:
-            self.budgets.record(await self.client.update(DISRUPTION_BUDGETS, {**budget, "status": status}, "status"))
+            await self.budgets.update({**budget, "status": status}, "status")
         return None
 
     def _expected(self, pods: list[Object]) -> int:

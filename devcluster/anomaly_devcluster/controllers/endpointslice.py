@@ -18,13 +18,8 @@ class EndpointSliceController(Controller):
         """Follow Services, pods and the slices themselves."""
         self.services = self.on_objects(SERVICES)
         self.slices = self.on_children(ENDPOINT_SLICES, "Service")
-        self.pods = self.informers(PODS)
-        self.pods.on_change(self._pod_changed)
+        self.pods = self.on_neighbours(PODS, self.services)
         self._refused = False
-
-    def _pod_changed(self, _: str, pod: Object) -> None:
-        for service in self.services.namespaced(pod["metadata"]["namespace"]):
-            self.enqueue(key_of(service))
 
     async def reconcile(self, key: Key) -> float | None:
         """Write the slice of one Service."""
@@ -61,9 +56,9 @@ class EndpointSliceController(Controller):
                 "labels": (service["metadata"].get("labels") or {}) | labels,
                 "ownerReferences": [owner_reference(service)],
             }
-            self.slices.record(await self.client.create(ENDPOINT_SLICES, {"metadata": metadata, **wanted}))
+            await self.slices.create({"metadata": metadata, **wanted})
         elif any((known.get(name) or []) != value for name, value in wanted.items()):
-            self.slices.record(await self.client.update(ENDPOINT_SLICES, {**known, **wanted}))
+            await self.slices.update({**known, **wanted})
 
 
 def _endpoint(pod: Object) -> Object:

@@ -81,8 +81,7 @@ class JobController(Controller):
         return None
 
     async def _create(self, job: Object) -> None:
-        pod = await self.client.create(PODS, pod_of(job))
-        self.pods.record(pod)
+        pod = await self.pods.create(pod_of(job))
         self.events.normal(job, "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}")
 
     async def _write_status(self, job: Object, pods: list[Object], outcome: tuple[str, str, str] | None) -> None:
@@ -106,7 +105,7 @@ class JobController(Controller):
                 self.events.normal(job, "Completed", "Job completed")
             else:
                 self.events.warning(job, reason, message)
-        await self.write_status(JOBS, self.jobs, job, status)
+        await self.write_status(self.jobs, job, status)
 
     async def _expire(self, job: Object) -> float | None:
         seconds: float | None = job["spec"].get("ttlSecondsAfterFinished")

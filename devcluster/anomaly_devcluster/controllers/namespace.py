@@ -1,8 +1,7 @@
 """Empty a namespace that is being deleted, then let it go."""
 
-from anomaly_devcluster.client import NAMESPACES, NOT_FOUND, ApiError, Object
-from anomaly_devcluster.controllers.base import Controller, being_deleted
-from anomaly_devcluster.controllers.discovery import deletable
+from anomaly_devcluster.client import NAMESPACES, Object
+from anomaly_devcluster.controllers.base import Controller, being_deleted, deletable
 from anomaly_devcluster.informer import Key
 
 _AGAIN_SECONDS = 0.3
@@ -28,26 +27,15 @@ class NamespaceController(Controller):
                 left += await self._empty(resource.path(key[1]))
         if left:
             return _AGAIN_SECONDS
-        await self._finalize(namespace)
+        kept = [f for f in namespace["spec"]["finalizers"] if f != "kubernetes"]
+        await self.client.update(
+            NAMESPACES, {**namespace, "spec": {**namespace["spec"], "finalizers": kept}}, "finalize"
+        )
         return None
 
     async def _empty(self, path: str) -> int:
         """Delete a collection; return how many objects were still there."""
-        try:
-            items: list[Object] = (await self.client.request("GET", path, params={"limit": "500"}))["items"]
-            if any(not being_deleted(item) for item in items):
-                await self.client.request("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1"})
-        except ApiError as error:
-            if error.code == NOT_FOUND:
-                return 0
-            raise
+        items: list[Object] = (await self.client.request("GET", path, params={"limit": "500"}))["items"]
+        if any(not being_deleted(item) for item in items):
+            await self.client.request("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1"})
         return len(items)
-
-    async def _finalize(self, namespace: Object) -> None:
-        kept = [f for f in namespace["spec"]["finalizers"] if f != "kubernetes"]
-        body = {**namespace, "spec": {**namespace["spec"], "finalizers": kept}}
-        try:
-            await self.client.update(NAMESPACES, body, "finalize")
-        except ApiError as error:
-            if error.code != NOT_FOUND:
-                raise

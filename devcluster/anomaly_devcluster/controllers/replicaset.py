@@ -35,7 +35,7 @@ class ReplicaSetController(Controller):
         body = self.sets.get(*key)
         if body is None:
             return None
-        pods = [pod for pod in await self.claim(body, PODS, self.pods) if is_active(pod)]
+        pods = [pod for pod in await self.claim(body, self.pods) if is_active(pod)]
         failure: ApiError | None = None
         if not being_deleted(body):
             try:
@@ -58,11 +58,10 @@ class ReplicaSetController(Controller):
 
     async def _create(self, body: Object) -> None:
         try:
-            created = await self.client.create(PODS, pod_of(body))
+            created = await self.pods.create(pod_of(body))
         except ApiError as error:
             self.events.warning(body, "FailedCreate", f"Error creating: {error.message}")
             raise
-        self.pods.record(created)
         self.events.normal(body, "SuccessfulCreate", f"Created pod: {created['metadata']['name']}")
 
     async def _delete(self, body: Object, pod: Object) -> None:
@@ -88,7 +87,7 @@ class ReplicaSetController(Controller):
             "observedGeneration": body["metadata"].get("generation", 0),
             "conditions": conditions,
         }
-        await self.write_status(REPLICA_SETS, self.sets, body, status)
+        await self.write_status(self.sets, body, status)
         return min((wait for wait in waits if wait), default=None)
 
 

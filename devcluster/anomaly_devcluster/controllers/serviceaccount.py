@@ -1,15 +1,10 @@
 """Give each namespace its default ServiceAccount and the certificate authority that its pods trust."""
 
-from anomaly_devcluster.client import CONFIG_MAPS, CONFLICT, NAMESPACES, SERVICE_ACCOUNTS, ApiError, Object, Resource
+from anomaly_devcluster.client import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS, Object, Resource
 from anomaly_devcluster.controllers.base import Controller, being_deleted
 from anomaly_devcluster.informer import Informer, Key
 
 ROOT_CA = "kube-root-ca.crt"
-_DESCRIPTION = (
-    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the "
-    "internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes "
-    "clusters."
-)
 
 
 class ServiceAccountController(Controller):
@@ -39,19 +34,11 @@ class ServiceAccountController(Controller):
         name, authority = key[1], {"ca.crt": self.client.access.authority}
         if self.accounts.get(name, "default") is None:
             metadata: Object = {"name": "default", "namespace": name}
-            await self._create(SERVICE_ACCOUNTS, self.accounts, {"metadata": metadata})
+            await self.accounts.create({"metadata": metadata})
         known = self.maps.get(name, ROOT_CA)
         if known is None:
-            annotations = {"kubernetes.io/description": _DESCRIPTION}
-            metadata = {"name": ROOT_CA, "namespace": name, "annotations": annotations}
-            await self._create(CONFIG_MAPS, self.maps, {"metadata": metadata, "data": authority})
+            metadata = {"name": ROOT_CA, "namespace": name}
+            await self.maps.create({"metadata": metadata, "data": authority})
         elif known.get("data") != authority:
-            self.maps.record(await self.client.update(CONFIG_MAPS, {**known, "data": authority}))
+            await self.maps.update({**known, "data": authority})
         return None
-
-    async def _create(self, resource: Resource, informer: Informer, body: Object) -> None:
-        try:
-            informer.record(await self.client.create(resource, body))
-        except ApiError as error:
-            if error.code != CONFLICT:
-                raise

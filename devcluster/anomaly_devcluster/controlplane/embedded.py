@@ -5,15 +5,14 @@ from pathlib import Path
 
 from anomaly_devcluster.addresses import node_address, service_block
 from anomaly_devcluster.api.server import ApiServer
-from anomaly_devcluster.controlplane.pki import write_private
+from anomaly_devcluster.certificates import write_private
 
 
 class EmbeddedControlPlane:
     """Start and stop the API server of this package, in this process."""
 
-    def __init__(self, folder: Path, name: str, slot: int) -> None:
+    def __init__(self, folder: Path, slot: int) -> None:
         self._folder = folder
-        self._name = name
         self._slot = slot
         self._server = ApiServer(services=service_block(slot))
 
@@ -25,11 +24,7 @@ class EmbeddedControlPlane:
     async def start(self) -> None:
         """Serve, then write the node's certificate and the kubeconfig."""
         await self._server.__aenter__()
-        pki = self._folder / "pki"
-        pki.mkdir(mode=0o700, exist_ok=True)
-        node = self._server.authority.server([node_address(self._slot), "devcluster"])
-        (pki / "node.crt").write_text(node.certificate)
-        write_private(pki / "node.key", node.key)
+        self._server.authority.server([node_address(self._slot), "devcluster"]).write(self._folder / "pki", "node")
         write_private(self._folder / "kubeconfig", self._server.admin_kubeconfig())
 
     async def wait(self) -> None:

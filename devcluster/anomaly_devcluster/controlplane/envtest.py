@@ -5,30 +5,18 @@ import contextlib
 import os
 import signal
 import socket
-import ssl
 from pathlib import Path
 
-import aiohttp
-
-from anomaly_devcluster.controlplane.pki import Pki, write_private
+from anomaly_devcluster.addresses import node_address, service_block
+from anomaly_devcluster.certificates import Authority, Pair, encoded, kubeconfig, write_private
+from anomaly_devcluster.client import FAILURES, Access, Client
+from anomaly_devcluster.data import data
 from anomaly_devcluster.node.processes import Process
 from anomaly_devcluster.state import UsageError
 
 ASSETS = "KUBEBUILDER_ASSETS"
 SERVICE_RANGE = "10.96.0.0/16"
-_ISSUER = "https://kubernetes.default.svc.cluster.local"
 _START_SECONDS = 60
-_CLAIM_FINALIZERS = "StorageObjectInUseProtection"
-_OFF = (
-    "endpoints-controller",
-    "endpointslice-controller",
-    "endpointslice-mirroring-controller",
-    "horizontal-pod-autoscaler-controller",
-    "node-lifecycle-controller",
-    "persistentvolume-binder-controller",
-)
-"""Controllers of kube-controller-manager that stay off: they need pods with addresses of a real network, a metrics API,
-a kubelet's leases, or volumes that somebody provisions (the node binds claims itself)."""
 
 
 def assets_folder() -> Path | None:
@@ -48,28 +36,28 @@ class RealControlPlane:
         self._assets = assets
         self._folder = folder
         self._name = name
-        self._pki = Pki.create(slot)
+        self._pki = _pki(slot)
         self._processes: list[tuple[str, Process]] = []
         self._ports = _free_ports(3)
         self.server = f"https://127.0.0.1:{self._ports[2]}"
-
-    @property
-    def has_controllers(self) -> bool:
-        """Whether a kube-controller-manager is there."""
-        return has_controller_manager(self._assets)
 
     async def start(self) -> None:
         """Start everything, write the kubeconfig once the API is ready, and return once pods can be created.
 
         Raises UsageError with the end of the log of a process that ended, or that is not ready in a minute.
         """
-        self._pki.write(self._folder / "pki")
-        self._start("etcd", self._etcd_arguments())
-        self._start("kube-apiserver", self._apiserver_arguments())
-        await self._wait_for("/readyz")
-        write_private(self._folder / "kubeconfig", self._pki.kubeconfig(self.server, self._name))
-        if self.has_controllers:
-            self._start("kube-controller-manager", self._manager_arguments())
+        for name, pair in self._pki.items():
+            pair.write(self._folder / "pki", name)
+        admin = self._pki["admin"]
+        user = {"client-certificate-data": encoded(admin.certificate), "client-key-data": encoded(admin.key)}
+        access = kubeconfig(self.server, self._pki["authority"].certificate, user, f"devcluster-{self._name}")
+        write_private(self._folder / "pki" / "kubeconfig", access)
+        self._start("etcd")
+        self._start("kube-apiserver")
+        await self._wait_for("/api/v1/namespaces/default")
+        write_private(self._folder / "kubeconfig", access)
+        if has_controller_manager(self._assets):
+            self._start("kube-controller-manager")
         await self._wait_for("/api/v1/namespaces/default/serviceaccounts/default")
 
     async def wait(self) -> None:
@@ -90,9 +78,13 @@ class RealControlPlane:
                     await process.wait()
             process.kill()
 
-    def _start(self, program: str, arguments: list[str]) -> None:
+    def _start(self, program: str) -> None:
+        client, peer, port = self._ports
+        # A plugin that would wait for a controller that does not run stays off.
+        claims = "" if has_controller_manager(self._assets) else ",StorageObjectInUseProtection"
+        flags = data("controlplane/envtest", folder=self._folder, client=client, peer=peer, port=port, claims=claims)
+        command = [str(self._assets / program), *(f"--{name}={value}" for name, value in flags[program].items())]
         with self._log(program).open("ab", buffering=0) as log:
-            command = [str(self._assets / program), *arguments]
             self._processes.append((program, Process(command, os.environ, self._folder, log)))
 
     def _log(self, program: str) -> Path:
@@ -101,78 +93,36 @@ class RealControlPlane:
     def _log_end(self, program: str) -> str:
         return "\n".join(self._log(program).read_text(errors="replace").splitlines()[-8:])
 
-    def _etcd_arguments(self) -> list[str]:
-        client, peer = (f"http://127.0.0.1:{port}" for port in self._ports[:2])
-        return [
-            f"--data-dir={self._folder / 'etcd'}",
-            f"--listen-client-urls={client}",
-            f"--advertise-client-urls={client}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
-            "--unsafe-no-fsync=true",
-        ]
-
-    def _apiserver_arguments(self) -> list[str]:
-        pki = self._folder / "pki"
-        return [
-            f"--etcd-servers=http://127.0.0.1:{self._ports[0]}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            f"--secure-port={self._ports[2]}",
-            f"--tls-cert-file={pki / 'server.crt'}",
-            f"--tls-private-key-file={pki / 'server.key'}",
-            f"--client-ca-file={pki / 'authority.crt'}",
-            f"--kubelet-client-certificate={pki / 'kubelet-client.crt'}",
-            f"--kubelet-client-key={pki / 'kubelet-client.key'}",
-            "--kubelet-preferred-address-types=InternalIP",
-            f"--service-account-issuer={_ISSUER}",
-            f"--service-account-key-file={pki / 'service-account.crt'}",
-            f"--service-account-signing-key-file={pki / 'service-account.key'}",
-            f"--service-cluster-ip-range={SERVICE_RANGE}",
-            "--authorization-mode=RBAC",
-            "--endpoint-reconciler-type=none",
-            "--allow-privileged=true",
-            f"--disable-admission-plugins={','.join(self._admission_off())}",
-        ]
-
-    def _admission_off(self) -> list[str]:
-        """Return the plugins that would wait for a controller that does not run."""
-        return ["TaintNodesByCondition"] if self.has_controllers else ["TaintNodesByCondition", _CLAIM_FINALIZERS]
-
-    def _manager_arguments(self) -> list[str]:
-        pki, kubeconfig = self._folder / "pki", self._folder / "kubeconfig"
-        return [
-            f"--kubeconfig={kubeconfig}",
-            f"--authentication-kubeconfig={kubeconfig}",
-            f"--authorization-kubeconfig={kubeconfig}",
-            f"--service-account-private-key-file={pki / 'service-account.key'}",
-            f"--root-ca-file={pki / 'authority.crt'}",
-            f"--controllers=*,{','.join(f'-{name}' for name in _OFF)}",
-            "--leader-elect=false",
-            "--bind-address=127.0.0.1",
-            "--secure-port=0",
-        ]
-
     async def _wait_for(self, path: str) -> None:
-        context = ssl.create_default_context(cadata=self._pki.authority.certificate)
-        context.load_cert_chain(self._folder / "pki" / "admin.crt", self._folder / "pki" / "admin.key")
-        connector = aiohttp.TCPConnector(ssl=context)
+        access = Access.from_kubeconfig(self._folder / "pki" / "kubeconfig")
         try:
-            async with asyncio.timeout(_START_SECONDS), aiohttp.ClientSession(connector=connector) as session:
+            async with asyncio.timeout(_START_SECONDS), Client(access, "up") as client:
                 while True:
                     for name, process in self._processes:
                         if not process.running:
                             raise UsageError(f"{name} did not start; the end of its log:\n{self._log_end(name)}")
-                    with contextlib.suppress(aiohttp.ClientError):
-                        async with session.get(f"{self.server}{path}") as response:
-                            if response.ok:
-                                return
+                    with contextlib.suppress(*FAILURES):
+                        await client.request("GET", path)
+                        return
                     await asyncio.sleep(0.1)
         except TimeoutError:
             end = self._log_end("kube-apiserver")
             message = f"kube-apiserver did not answer {path} in {_START_SECONDS} s; the end of its log:\n{end}"
             raise UsageError(message) from None
+
+
+def _pki(slot: int) -> dict[str, Pair]:
+    """Make what the parts of a control plane identify themselves with."""
+    authority = Authority.create()
+    hosts = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+    return {
+        "authority": authority.pair,
+        "server": authority.server([*hosts, "10.96.0.1", str(service_block(slot)[1])]),
+        "admin": authority.client("kubernetes-admin", ("system:masters",)),
+        "kubelet-client": authority.client("kube-apiserver-kubelet-client", ("system:masters",)),
+        "node": authority.server([node_address(slot), "devcluster"]),
+        "service-account": authority.client("service-accounts"),
+    }
 
 
 def has_controller_manager(assets: Path) -> bool:

@@ -14,7 +14,6 @@ from anomaly_devcluster.client import (
     CONFIG_MAPS,
     CONFLICT,
     FAILURES,
-    NODES,
     NOT_FOUND,
     PODS,
     SECRETS,
@@ -35,7 +34,6 @@ from anomaly_devcluster.node.pod import Pod
 from anomaly_devcluster.state import RUN_MARK
 
 NAME = "devcluster"
-_CORDON = "node.kubernetes.io/unschedulable"
 _BIND_RETRY_SECONDS = 0.5
 _INHERITED = (RUN_MARK, "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH")
 _log = logging.getLogger(__name__)
@@ -65,7 +63,6 @@ class Node:
         self._services = informers(SERVICES)
         self._claims = informers(VOLUME_CLAIMS)
         self._known = informers(PODS)
-        self._nodes = informers(NODES)
         self._binding: set[str] = set()
         self._informers = informers
 
@@ -92,15 +89,9 @@ class Node:
         metadata = pod["metadata"]
         account = pod["spec"].get("serviceAccountName") or "default"
         bound = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]}
-        request = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {
-                "audiences": [audience] if audience else [],
-                "expirationSeconds": seconds,
-                "boundObjectRef": bound,
-            },
-        }
+        audiences = [audience] if audience else []
+        wanted = {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": bound}
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": wanted}
         path = SERVICE_ACCOUNTS.path(metadata["namespace"], account, "token")
         status: Object = (await self.client.request("POST", path, request))["status"]
         return status
@@ -166,19 +157,18 @@ class Node:
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
         told = False
         while self._waits_for_node(body):
-            if problem := self._unschedulable(body):
-                if not told:
-                    self.events.warning(body, "FailedScheduling", f"0/1 nodes are available: {problem}")
-                told = True
-            else:
-                try:
+            problem = self._unschedulable(body)
+            if problem and not told:
+                self.events.warning(body, "FailedScheduling", f"0/1 nodes are available: {problem}")
+            told = bool(problem)
+            try:
+                if not problem:
                     await self.client.request("POST", PODS.path_of(body, "binding"), binding)
-                except FAILURES as error:
-                    if isinstance(error, ApiError) and error.code in (NOT_FOUND, CONFLICT):
-                        break
-                    _log.warning("binding of pod %s: %s", key_of(body), error)
-                else:
                     break
+            except FAILURES as error:
+                if isinstance(error, ApiError) and error.code in (NOT_FOUND, CONFLICT):
+                    break
+                _log.warning("binding of pod %s: %s", key_of(body), error)
             await asyncio.sleep(_BIND_RETRY_SECONDS)
         self._binding.discard(metadata["uid"])
 
@@ -189,9 +179,6 @@ class Node:
         return not known["spec"].get("nodeName") and "deletionTimestamp" not in known["metadata"]
 
     def _unschedulable(self, body: Object) -> str | None:
-        node = self._nodes.get("", NAME)
-        if node is not None and node["spec"].get("unschedulable") and not _tolerates_cordon(body):
-            return "1 node(s) were unschedulable."
         labels = registration.labels(NAME)
         wanted = body["spec"].get("nodeSelector") or {}
         if any(labels.get(key) != value for key, value in wanted.items()):
@@ -213,11 +200,8 @@ class Node:
 
     async def _bind_claim(self, claim: Object) -> None:
         storage = (claim["spec"].get("resources", {}).get("requests") or {}).get("storage", "0")
-        status = {
-            "phase": "Bound",
-            "accessModes": claim["spec"].get("accessModes", []),
-            "capacity": {"storage": storage},
-        }
+        modes = claim["spec"].get("accessModes", [])
+        status = {"phase": "Bound", "accessModes": modes, "capacity": {"storage": storage}}
         try:
             await self.client.patch(VOLUME_CLAIMS, claim, {"status": status}, "status")
         except FAILURES as error:
@@ -226,12 +210,3 @@ class Node:
     def pod_by_name(self, key: Key) -> Pod | None:
         """Return the newest pod of this namespace and name."""
         return next((pod for pod in reversed(self.pods.values()) if key_of(pod.body) == key), None)
-
-
-def _tolerates_cordon(pod: Object) -> bool:
-    return any(
-        (toleration.get("key") or _CORDON) == _CORDON
-        and (toleration.get("effect") or "NoSchedule") == "NoSchedule"
-        and not toleration.get("value")
-        for toleration in pod["spec"].get("tolerations") or []
-    )

@@ -42,6 +42,7 @@ class Pod:
         self.containers = [Container(spec, self, policy) for spec in body["spec"]["containers"]]
         self._policy = policy
         self._initialization: status.Initialization = "waiting" if self.init else "complete"
+        self._mounted = asyncio.Event()
         self._volumes_changed = asyncio.Event()
         self._status_changed = asyncio.Event()
         self._deletion = asyncio.Event()
@@ -140,7 +141,7 @@ class Pod:
 
     async def _live(self) -> None:
         self.changed()
-        await self._mount()
+        await self._mounted.wait()
         for container in self.init:
             if "terminated" in container.state and container.state["terminated"]["exitCode"] == 0:
                 continue  # it was complete before the node was restarted
@@ -161,31 +162,21 @@ class Pod:
             self._policy == "Never" or (self._policy == "OnFailure" and ended["exitCode"] == 0)
         )
 
-    async def _mount(self) -> None:
-        tried = False
+    async def _keep_volumes(self) -> None:
+        """Mount the volumes, renew them in time, and look again when something that they show may have changed."""
+        told = False
         while True:
             try:
-                await self._volumes.refresh(self.body)
+                seconds = await self._volumes.refresh(self.body)
+                self._mounted.set()
             except (ConfigurationError, *FAILURES) as error:
-                if not tried:
+                if not told and not self._mounted.is_set():
                     self.event("Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
-                tried = True
-                await asyncio.sleep(_MOUNT_RETRY_SECONDS)
-            else:
-                return
-
-    async def _keep_volumes(self) -> None:
-        seconds: float | None = None
-        while True:
+                told, seconds = True, _MOUNT_RETRY_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._volumes_changed.wait()
             self._volumes_changed.clear()
-            try:
-                seconds = await self._volumes.refresh(self.body)
-            except (ConfigurationError, *FAILURES) as error:
-                _log.debug("volumes of %s: %s", self.body["metadata"]["name"], error)
-                seconds = 1.0
 
     def status(self) -> Object:
         """Return the pod's status as it is now."""
@@ -235,10 +226,7 @@ class Pod:
     async def _confirm_deletion(self) -> None:
         await self._publish()
         while not self.gone:
-            try:
+            with contextlib.suppress(*FAILURES):
                 await self._node.client.delete(PODS, self.body, grace=0)
-            except FAILURES as error:
-                _log.debug("deletion of pod %s: %r", self.body["metadata"]["name"], error)
-                await asyncio.sleep(_API_RETRY_SECONDS)
-            else:
                 return
+            await asyncio.sleep(_API_RETRY_SECONDS)

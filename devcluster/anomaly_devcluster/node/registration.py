@@ -8,7 +8,7 @@ import psutil
 
 from anomaly_devcluster import clock
 from anomaly_devcluster.addresses import NODE_PORT
-from anomaly_devcluster.client import CONFLICT, FAILURES, NODES, ApiError, Client, Object
+from anomaly_devcluster.client import APPLY, FAILURES, NODES, Client, Object
 from anomaly_devcluster.data import data
 
 _HEARTBEAT_SECONDS = 10
@@ -32,16 +32,13 @@ class Registration:
 
     async def register(self) -> None:
         """Create the Node, or take it over; tried until it succeeds."""
-        body: Object = {"metadata": {"name": self._name, "labels": labels(self._name)}, "spec": {}}
+        metadata = {"name": self._name, "labels": labels(self._name)}
+        body = {"apiVersion": NODES.version, "kind": NODES.kind, "metadata": metadata}
+        path, force = NODES.path(None, self._name), {"force": "true"}
         while True:
             try:
-                try:
-                    body = await self._client.create(NODES, body)
-                except ApiError as error:
-                    if error.code != CONFLICT:
-                        raise
-                    body = await self._client.get(NODES, None, self._name)
-                await self._write_status(body)
+                known = await self._client.request("PATCH", path, body, params=force, content_type=APPLY)
+                await self._write_status(known)
             except FAILURES as error:
                 _log.warning("registration of the node: %s", error)
                 await asyncio.sleep(0.2)

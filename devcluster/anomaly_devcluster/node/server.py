@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 65536
 _POLL_SECONDS = 0.1
-_UNSUPPORTED = ("timestamps", "sinceSeconds", "sinceTime")
+_UNSUPPORTED = ("limitBytes", "timestamps", "sinceSeconds", "sinceTime")
 
 
 def application(node: "Node") -> web.Application:
@@ -74,12 +74,10 @@ class NodeServer:
         query = request.query
         for name in _UNSUPPORTED:
             if query.get(name) not in (None, "", "false"):
-                return web.Response(status=501, text=f"devcluster keeps no times of log lines: {name} is not supported")
-        try:
-            tail = int(query["tailLines"]) if "tailLines" in query else None
-            limit = int(query["limitBytes"]) if "limitBytes" in query else None
-        except ValueError as error:
-            return web.Response(status=400, text=f"tailLines, limitBytes: {error}")
+                return web.Response(status=501, text=f"devcluster does not emulate logs by {name}")
+        if not query.get("tailLines", "0").isdigit():
+            return web.Response(status=400, text=f"tailLines: {query['tailLines']!r} is no number of lines")
+        tail = int(query["tailLines"]) if "tailLines" in query else None
         info = request.match_info
         pod = self._node.pod_by_name((info["namespace"], info["pod"]))
         container = _container(pod, info["container"])
@@ -92,13 +90,13 @@ class NodeServer:
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):
-            async for chunk in _read(path, container, tail=tail, limit=limit, follow=follow and not previous):
+            async for chunk in _read(path, container, tail=tail, follow=follow and not previous):
                 await response.write(chunk)
             await response.write_eof()
         return response
 
     async def summary(self, _: web.Request) -> web.Response:
-        """Return the processor time and memory of each container, in the form of a kubelet's Summary API."""
+        """Return the processor time of each container, in the form of a kubelet's Summary API."""
         return web.json_response(await asyncio.to_thread(_summary, list(self._node.pods.values())))
 
 
@@ -118,20 +116,16 @@ def _no_log(pod: Pod, container: Container, *, previous: bool) -> str:
     return f'container "{container.name}" in pod "{name}" is waiting to start: {why}'
 
 
-async def _read(
-    path: Path, container: Container, *, tail: int | None, limit: int | None, follow: bool
-) -> AsyncIterator[bytes]:
-    sent = 0
+async def _read(path: Path, container: Container, *, tail: int | None, follow: bool) -> AsyncIterator[bytes]:
     process = container.process
     with path.open("rb") as log:
         if tail is not None:
             log.seek(_tail_offset(log.read(), tail))
         while True:
             running = process is not None and process.running
-            while chunk := log.read(_CHUNK if limit is None else min(_CHUNK, limit - sent)):
-                sent += len(chunk)
+            while chunk := log.read(_CHUNK):
                 yield chunk
-            if not follow or not running or (limit is not None and sent >= limit):
+            if not follow or not running:
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -151,15 +145,12 @@ def _summary(pods: list[Pod]) -> Object:
         c.process.pid: (pod, c) for pod in pods for c in pod.containers if c.process is not None and c.process.running
     }
     seconds: dict[int, float] = dict.fromkeys(leaders, 0.0)
-    resident: dict[int, int] = dict.fromkeys(leaders, 0)
     for pid in psutil.pids():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             leader = os.getsid(pid)
             if leader in leaders:
-                process = psutil.Process(pid)
-                times = process.cpu_times()
+                times = psutil.Process(pid).cpu_times()
                 seconds[leader] += times.user + times.system + times.children_user + times.children_system
-                resident[leader] += process.memory_info().rss
     now = datetime.now(UTC).isoformat()
     result: dict[str, Object] = {}
     for leader, (pod, container) in leaders.items():
@@ -170,7 +161,6 @@ def _summary(pods: list[Pod]) -> Object:
             {
                 "name": container.name,
                 "cpu": {"time": now, "usageCoreNanoSeconds": int(seconds[leader] * 1e9)},
-                "memory": {"time": now, "workingSetBytes": resident[leader]},
             }
         )
     return {"pods": list(result.values())}

@@ -80,7 +80,7 @@ class Volumes:
                 path.mkdir(parents=True, exist_ok=True)
             elif "persistentVolumeClaim" in volume:
                 (self._claims / volume["persistentVolumeClaim"]["claimName"]).mkdir(parents=True, exist_ok=True)
-            elif "hostPath" not in volume:
+            else:
                 files = await self._files(pod, volume)
                 await asyncio.to_thread(write_atomically, path, files)
         renewals = [at - time.time() for _, at in self._tokens.values()]
@@ -91,8 +91,6 @@ class Volumes:
         known = next((known for known in self._volumes if known["name"] == volume), None)
         if known is None:
             raise ConfigurationError(f"volumeMounts: the pod has no volume {volume}")
-        if "hostPath" in known:
-            return Path(str(known["hostPath"]["path"]))
         if "persistentVolumeClaim" in known:
             return self._claims / str(known["persistentVolumeClaim"]["claimName"])
         return self._folder / volume
@@ -103,17 +101,13 @@ class Volumes:
         return {m["mountPath"]: str(self.place(m["name"]) / m.get("subPath", "")) for m in mounts}
 
     async def _files(self, pod: Object, volume: Object) -> Files:
-        if "projected" in volume:
-            mode = volume["projected"].get("defaultMode", 0o644)
-            files: Files = {}
-            for index, source in enumerate(volume["projected"]["sources"]):
-                files |= await self._source(pod, source, mode, f"{volume['name']}/{index}")
-            return files
-        kind = next((k for k in ("configMap", "secret", "downwardAPI") if k in volume), None)
-        if kind is None:
-            kinds = ", ".join(key for key in volume if key != "name")
-            raise ConfigurationError(f"volume {volume['name']}: {kinds} is not supported by devcluster")
-        return await self._source(pod, {kind: volume[kind]}, volume[kind].get("defaultMode", 0o644), volume["name"])
+        content = {kind: what for kind, what in volume.items() if kind != "name"}
+        sources = content["projected"]["sources"] if "projected" in content else [content]
+        mode = next((what["defaultMode"] for what in content.values() if "defaultMode" in what), 0o644)
+        files: Files = {}
+        for index, source in enumerate(sources):
+            files |= await self._source(pod, source, mode, f"{volume['name']}/{index}")
+        return files
 
     async def _source(self, pod: Object, source: Object, mode: int, place: str) -> Files:
         if reference := source.get("configMap"):
@@ -121,15 +115,13 @@ class Volumes:
         if reference := source.get("secret"):
             return self._object_files("Secret", reference, mode)
         if downward := source.get("downwardAPI"):
-            items: list[Any] = downward.get("items") or []
-            return {
-                item["path"]: (field(pod, item["fieldRef"]["fieldPath"]).encode(), item.get("mode", mode))
-                for item in items
-                if "fieldRef" in item
-            }
+            items: list[Any] = [item for item in downward.get("items") or () if "fieldRef" in item]
+            values = [field(pod, item["fieldRef"]["fieldPath"]).encode() for item in items]
+            return {item["path"]: (value, item.get("mode", mode)) for item, value in zip(items, values, strict=True)}
         if token := source.get("serviceAccountToken"):
             return {token["path"]: (await self._token(token, place), 0o600)}
-        raise ConfigurationError(f"volume {place}: {', '.join(source)} is not supported by devcluster")
+        name = place.partition("/")[0]
+        raise ConfigurationError(f"volume {name}: {', '.join(source)} is not supported by devcluster")
 
     def _object_files(self, kind: str, reference: Object, mode: int) -> Files:
         name = reference.get("name") or reference.get("secretName", "")

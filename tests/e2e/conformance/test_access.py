@@ -115,7 +115,7 @@ def test_everyone_may_ask_who_they_are_and_what_they_may_do(robot, namespace):
 def test_a_token_bound_to_a_pod_names_it_and_dies_with_it(api, core):
     container = {"name": "main", "image": "app:1"}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}}
-    pod["spec"] |= {"nodeName": "nowhere", "serviceAccountName": "robot"}
+    pod["spec"] |= {"nodeSelector": {"example.dev/nowhere": "true"}, "serviceAccountName": "robot"}
     uid = api.must("POST", f"{core}/pods", pod)["metadata"]["uid"]
     reference = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid}
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"boundObjectRef": reference}}

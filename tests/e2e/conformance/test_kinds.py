@@ -14,7 +14,7 @@ def service(name="s", **spec):
 
 def pod(name="p", **container):
     main = {"name": "main", "image": "app:1", **container}
-    spec = {"containers": [main], "nodeName": "nowhere"}
+    spec = {"containers": [main], "nodeSelector": {"example.dev/nowhere": "true"}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 
 

@@ -64,7 +64,7 @@ def test_an_unknown_type_of_patch_is_unsupported(api, one):
 def test_generation_counts_changes_of_spec_alone(api, web):
     first = api.must("GET", web)["metadata"]["generation"]
     assert api.must("PATCH", web, {"metadata": {"labels": {"a": "b"}}}, media=MERGE)["metadata"]["generation"] == first
-    assert api.must("PATCH", web, {"spec": {"paused": True}}, media=MERGE)["metadata"]["generation"] == first + 1
+    assert api.must("PATCH", web, {"spec": {"minReadySeconds": 1}}, media=MERGE)["metadata"]["generation"] == first + 1
 
 
 def test_an_annotation_of_a_deployment_counts_as_a_change_unless_it_comes_with_the_status(api, web):

@@ -174,10 +174,3 @@ def test_what_is_not_served_is_not_found(api, core):
     assert api("GET", f"{core}/nothings").code == 404
     assert api("GET", "/apis/nothing.dev/v1").code == 404
     assert api("GET", f"{core}/configmaps/absent").body["details"] == {"kind": "configmaps", "name": "absent"}
-
-
-@pytest.mark.switchboard
-def test_what_kubernetes_has_and_devcluster_has_not_is_named(api, apps):
-    answer = api("POST", f"{apps}/statefulsets", {"apiVersion": "apps/v1", "kind": "StatefulSet"})
-    assert (answer.code, answer.reason) == (501, "NotImplemented")
-    assert "statefulsets.apps" in answer.body["message"]

@@ -67,17 +67,6 @@ def test_a_deleted_pod_is_replaced(world):
     eventually(lambda: [p["metadata"]["name"] != pod for p in world.pods("app=web")], [True])
 
 
-def test_recreate_ends_the_old_pods_first(world):
-    world.apply(deployment("web", 1, LABELS, strategy={"type": "Recreate"}))
-    world.wait("condition=Available", "deployment/web")
-    old = world.pods("app=web")[0]
-    world.kubectl("set", "env", "deployment/web", "COLOR=green")
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
-    new = world.pods("app=web")[0]
-    assert new["metadata"]["uid"] != old["metadata"]["uid"]
-    assert "not found" in world.kubectl("get", "pod", old["metadata"]["name"], check=False)
-
-
 def test_deleting_a_deployment_takes_its_sets_and_pods_along(world):
     world.apply(deployment("web", 2, LABELS))
     world.wait("condition=Available", "deployment/web")

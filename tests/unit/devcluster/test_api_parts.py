@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from anomaly_devcluster.api import custom, jsonpath, protobuf
 from anomaly_devcluster.api.authorization import Attributes, allows, covered
 from anomaly_devcluster.api.builtin import DecodeError, decode, schema_of
-from anomaly_devcluster.api.cel_rules import Rules
 from anomaly_devcluster.api.errors import StatusError
-from anomaly_devcluster.api.expressions import CelError, Expression, Scope
+from anomaly_devcluster.api.expressions import CelError, Expression, Scope, broken_rules
 from anomaly_devcluster.api.faults import Drop, Fault, Switchboard
 from anomaly_devcluster.api.quantities import parse_quantity
 from anomaly_devcluster.api.schema import apply_defaults, compile_custom, prune
@@ -84,8 +83,7 @@ SCHEMA = {
 
 def test_pruning_drops_what_is_unknown_and_says_so():
     body = {"spec": {"free": {"x": 1}, "junk": 1}, "list": [{"junk": 2}], "map": {"any": "thing"}}
-    unknown = []
-    prune(body, compile_custom(SCHEMA), "", unknown)
+    unknown = prune(body, compile_custom(SCHEMA))
     assert body == {"spec": {"free": {"x": 1}}, "list": [{}], "map": {"any": "thing"}}
     assert unknown == ["spec.junk", "list[0].junk"]
 
@@ -119,14 +117,15 @@ def test_reading_a_wrong_type_names_the_field(wrong):
         decode(wrong, schema_of("DeploymentSpec"), "spec", [])
 
 
-def rules(rule, schema=None, **more):
-    return Rules({"type": "object", **(schema or {}), "x-kubernetes-validations": [{"rule": rule, **more}]})
+def broken(rule, body, old=None, **more):
+    own = {"type": "object", "x-kubernetes-validations": [{"rule": rule, **more}]}
+    return broken_rules({"spec": body}, compile_custom({"properties": {"spec": own}}), old and {"spec": old})
 
 
 def test_a_rule_that_holds_says_nothing_and_a_broken_one_its_message():
-    checked = rules("self.a < self.b", message="a must be under b", fieldPath=".a", reason="FieldValueForbidden")
-    assert checked.validate({"a": 1, "b": 2}, None) == []
-    [cause] = checked.validate({"a": 2, "b": 2}, None, "spec")
+    said = {"message": "a must be under b", "fieldPath": ".a", "reason": "FieldValueForbidden"}
+    assert broken("self.a < self.b", {"a": 1, "b": 2}, **said) == []
+    [cause] = broken("self.a < self.b", {"a": 2, "b": 2}, **said)
     assert (cause.field, cause.reason, cause.message) == (
         "spec.a",
         "FieldValueForbidden",
@@ -135,14 +134,13 @@ def test_a_rule_that_holds_says_nothing_and_a_broken_one_its_message():
 
 
 def test_a_transition_rule_waits_for_something_to_compare_with():
-    checked = rules("self.a == oldSelf.a")
-    assert checked.validate({"a": 1}, None) == []
-    assert checked.validate({"a": 1}, {"a": 1}) == []
-    assert len(checked.validate({"a": 1}, {"a": 2})) == 1
+    assert broken("self.a == oldSelf.a", {"a": 1}) == []
+    assert broken("self.a == oldSelf.a", {"a": 1}, {"a": 1}) == []
+    assert len(broken("self.a == oldSelf.a", {"a": 1}, {"a": 2})) == 1
 
 
 def test_a_message_may_be_an_expression():
-    [cause] = rules("self.n < 3", messageExpression="'n is ' + string(self.n)").validate({"n": 5}, None)
+    [cause] = broken("self.n < 3", {"n": 5}, messageExpression="'n is ' + string(self.n)")
     assert cause.message.endswith("n is 5")
 
 

@@ -86,7 +86,6 @@ async def test_the_switchboard_is_for_masters_only(server):
         ("DELETE", f"{MAPS}/absent", b"[]", 404),
         ("DELETE", MAPS, b'{"preconditions": "x"}', 400),
         ("DELETE", MAPS, b'{"gracePeriodSeconds": "soon"}', 400),
-        ("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", b'{"spec": {"groups": "x"}}', 400),
         ("GET", "//", b"", 404),
         ("GET", "/api/v1/namespaces", b"", 200),
         ("GET", "/apis/apps/v2", b"", 404),
@@ -98,6 +97,52 @@ async def test_a_malformed_request_is_told_what_is_wrong_with_it(server, method,
     async with admin(server) as session:
         status, answer = await session.ask(method, path, data=body, headers={"Content-Type": "application/json"})
         assert status == code, answer
+
+
+LABELS = {"app": "a"}
+TEMPLATE = {"metadata": {"labels": LABELS}, "spec": {"containers": [{"name": "main", "image": "i"}]}}
+MEMORY = {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 50}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        ("/apis/apps/v1/namespaces/default/statefulsets", {}, "statefulsets.apps"),
+        ("/apis/authentication.k8s.io/v1/tokenreviews", {}, "tokenreviews"),
+        ("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", {}, "selfsubjectrulesreviews"),
+        (
+            "/apis/apps/v1/namespaces/default/deployments",
+            {"selector": {"matchLabels": LABELS}, "template": TEMPLATE, "strategy": {"type": "Recreate"}},
+            'spec.strategy.type "Recreate" of deployments',
+        ),
+        (
+            "/apis/apps/v1/namespaces/default/deployments",
+            {"selector": {"matchLabels": LABELS}, "template": TEMPLATE, "paused": True},
+            "spec.paused true of deployments",
+        ),
+        (
+            "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+            {
+                "maxReplicas": 2,
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"},
+                "metrics": [{"type": "Resource", "resource": MEMORY}],
+            },
+            'spec.metrics[*].resource.name "memory" of horizontalpodautoscalers',
+        ),
+        ("/api/v1/nodes", {"unschedulable": True}, "spec.unschedulable true of nodes"),
+    ],
+)
+async def test_what_devcluster_does_not_emulate_is_named(server, path, body, name):
+    async with admin(server) as session:
+        status, answer = await session.ask("POST", path, json={"metadata": {"name": "a"}, "spec": body})
+        assert (status, answer["reason"]) == (501, "NotImplemented")
+        assert answer["message"].startswith(f"devcluster does not emulate {name}")
+
+
+@pytest.mark.parametrize("header", [{"Impersonate-User": "bob"}, {"Accept": "text/json;as=PartialObjectMetadata"}])
+async def test_a_form_of_request_that_is_not_emulated_is_refused(server, header):
+    async with admin(server) as session:
+        assert (await session.ask("GET", MAPS, headers=header))[0] == 501
 
 
 @pytest.mark.parametrize(

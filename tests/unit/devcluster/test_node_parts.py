@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from anomaly_devcluster.addresses import PodAddresses, service_address
 from anomaly_devcluster.node import images, status
 from anomaly_devcluster.node.images import ImageTable, UnknownImageError
-from anomaly_devcluster.node.probes import Probe, Verdict
+from anomaly_devcluster.node.probes import Verdict
 from anomaly_devcluster.node.volumes import write_atomically
 
 
 def verdicts(kind, spec, results):
-    verdict = Verdict(Probe.from_spec(spec), kind)
+    verdict = Verdict(kind, spec)
     seen = []
     for result in results:
         verdict.observe(result)
@@ -40,7 +40,7 @@ def test_a_container_is_alive_until_it_has_failed_often_enough():
 
 @given(st.lists(st.booleans(), max_size=30), st.integers(1, 4), st.integers(1, 4))
 def test_a_verdict_changes_only_after_a_full_row_of_equal_results(results, successes, failures):
-    verdict = Verdict(Probe.from_spec({"successThreshold": successes, "failureThreshold": failures}), "readiness")
+    verdict = Verdict("readiness", {"successThreshold": successes, "failureThreshold": failures})
     for index, result in enumerate(results):
         if verdict.observe(result):
             row = successes if result else failures
