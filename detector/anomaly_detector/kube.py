@@ -83,7 +83,11 @@ class ApiServer:
         if self._session is None or mark != self._ca_mark:
             context = ssl.create_default_context(cafile=str(path) if mark is not None else None)
             await self.close()
-            self._session = aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(ssl=context, limit=2))
+            self._session = aiohttp.ClientSession(
+                timeout=TIMEOUT,
+                connector=aiohttp.TCPConnector(ssl=context, limit=2),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
             self._ca_mark = mark
         return self._session
 

@@ -1,8 +1,9 @@
 """Memory of the container."""
 
+import os
 from pathlib import Path
 
-import psutil
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes() -> int:
@@ -10,13 +11,13 @@ def resident_bytes() -> int:
 
     The children are read from /proc/<pid>/task: psutil would look through every process of the machine.
     """
-    total, waiting = 0, [psutil.Process().pid]
+    total, waiting = 0, [os.getpid()]
     while waiting:
-        pid = waiting.pop()
+        process = Path(f"/proc/{waiting.pop()}")
         try:
-            total += psutil.Process(pid).memory_info().rss
-            for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                waiting += [int(child) for child in children.read_text().split()]
-        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            total += int((process / "statm").read_text().split()[1]) * _PAGE
+            for task in (process / "task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
             continue
     return total

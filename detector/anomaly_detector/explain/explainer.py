@@ -60,11 +60,8 @@ class Explainer:
         else:
             self._any = ShapleyValues(scorer.score, reference)
             self.base = self._any.base
-
-    @property
-    def fast(self) -> bool:
+        self.fast = self._tree is not None and self._tree.tabulated
         """Whether a row takes a fraction of a millisecond, so that it may be explained on the event loop."""
-        return self._tree is not None and self._tree.tabulated
 
     def shap_values(self, rows: Floats, scores: Floats) -> Floats:
         """Return contributions of all features to `score - base`, shape (n, features); positive: more anomalous.

@@ -106,7 +106,7 @@ class FlatForest:
         """Turn summed path lengths into anomaly scores, shape (rows,)."""
         if self.denominator == 0:
             return np.full(len(path_lengths), 0.5)
-        scores: Floats = 2 ** -(path_lengths / self.denominator)
+        scores: Floats = np.power(2.0, path_lengths / -self.denominator)
         return scores
 
 
