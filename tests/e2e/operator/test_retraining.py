@@ -1,12 +1,15 @@
 """From drift to a promoted version with no human step: registry, cluster, detectors, Jobs and traffic all real."""
 
 import json
+import re
 import subprocess
 import threading
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from tests.e2e.operator.conftest import BIN, IMAGE, eventually, faults, model
 from tests.plugins.influx_double import in_background
 
@@ -112,6 +115,19 @@ def anomaly(cluster, namespace, *words):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.usefixtures("registered")
+def test_the_documented_job_of_one_s_own_trains_on_a_file(retrained, defined, namespace):
+    rows = sample(np.random.default_rng(2), 1000).round(3).tolist()
+    text = "cpu_percent,memory_percent,network_mbps\n" + "\n".join(",".join(map(str, row)) for row in rows)
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rows", "namespace": namespace}}
+    defined.kubectl("apply", "--server-side", "-f", "-", stdin=[held | {"data": {"rows.csv": text}}])
+    retrained(jobTemplate=documented({"configMap": {"name": "rows"}}))
+    anomaly(defined, namespace, "retrain")
+    eventually(lambda: outcomes(defined, namespace) in (["Succeeded"], ["Failed"]))
+    (line,) = get(defined, namespace, "am", "cpu")["status"]["retrainings"]
+    assert (line["outcome"], line["trigger"], line["version"]) == ("Succeeded", "Command", "2"), line
+
+
 def drift_by_hand(cluster, namespace):
     pods = "-l", "anomalymodel.dev/model=cpu,anomalymodel.dev/color=blue"
     cluster.kubectl("annotate", "pods", "-n", namespace, *pods, "anomalymodel.dev/drift-confidence=1.0", "--overwrite")
@@ -182,6 +198,17 @@ def test_drift_ends_in_a_retrained_version_that_serves_users_with_no_human_step(
     assert {"namespace": namespace, "model": "cpu", "version": "2", "role": "training"}.items() <= told.items()
     assert (fields["outcome"], fields["run_id"], fields["event_id"]) == ("Succeeded", line["runId"], event["id"])
     assert "Token of-the-influxdb-31" in influx.authorizations
+
+
+def documented(volume):
+    """Return the Job of docs/rollouts.md with another volume instead of the claim, and the image's name here."""
+    text = (Path(__file__).parents[3] / "docs" / "rollouts.md").read_text()
+    (block,) = re.findall(r"```yaml\n(retraining:\n.*?)```", text, re.DOTALL)
+    made = yaml.safe_load(block)["retraining"]["jobTemplate"]
+    pod = made["spec"]["template"]["spec"]
+    pod["volumes"] = [{"name": "data"} | volume]
+    pod["containers"][0]["image"] = IMAGE
+    return made
 
 
 def training(script):
