@@ -22,6 +22,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+from rig import ending
+
 FOLDER = Path(__file__).parent
 REPORT = FOLDER.parent / "bench-report.json"
 
@@ -47,8 +50,8 @@ def names() -> list[str]:
 
 def measure(name: str) -> list[dict[str, Any]]:
     """Run one benchmark in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "--only", name], stdout=subprocess.PIPE, text=True, check=True)
-    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    said = ending.run([sys.executable, __file__, "--only", name])
+    found: list[dict[str, Any]] = json.loads(said.splitlines()[-1])
     return found
 
 
@@ -57,6 +60,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(names())}")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    ending.unwind_when_told()
     if given.only:
         print(json.dumps(importlib.import_module(given.only).measurements()))
         return 0

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from rig import environments, model, pods, servers
+from rig import ending, environments, model, pods, servers
 from rig.load import GENERATOR, Load, LoadError, Request, closed_loop
 from rig.servers import Target
 
@@ -124,4 +124,5 @@ def ceiling(target: Target, saved: model.Saved, found: list[dict[str, Any]]) -> 
 
 
 if __name__ == "__main__":
+    ending.unwind_when_told()
     print(json.dumps(measurements(), indent=1))

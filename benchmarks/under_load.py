@@ -1,6 +1,7 @@
 """One pod with everything on: latency at a steady 500 requests a second, memory, and time until ready.
 
     .venv/bin/python benchmarks/run.py under_load
+    .venv/bin/python benchmarks/under_load.py [--quick]
 
 The pod is active. Drift is watched, anomalies are explained in the answer, every request is copied to a pod of the
 other color and the answers are compared, and a report goes over TLS to an API server once a second (once a minute is
@@ -10,9 +11,10 @@ checked afterwards, or there is no figure.
 
 Also: what an explanation adds to an answer (an anomalous row against a normal one, in turn, one client); resident set
 after the load; seconds from the start of the process until `/ready` says yes, the model's artifact in the cache.
-`BENCH_SECONDS` shortens the load (10 seconds unless said otherwise).
+`BENCH_SECONDS` sets the length of the load (10 seconds unless said otherwise).
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -22,6 +24,7 @@ import tempfile
 import time
 import urllib.request
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +32,31 @@ import aiohttp
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-from rig import model, pods
+from rig import ending, model, pods
 from rig.load import Request, alternating, open_loop, percentile
 from rig.pods import Detector
 
 RATE = 500
-SECONDS = float(os.environ.get("BENCH_SECONDS", "10"))
-PAIRS = 1000
-STARTS = 3
-WARM_UP_SECONDS = 2.0
 MIB = 2**20
 GOALS = {"p50": 0.3, "p99": 1.0}
 
 
-def measurements() -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    seconds: float = float(os.environ.get("BENCH_SECONDS", "10"))
+    warm_up: float = 2.0
+    pairs: int = 1000
+    starts: int = 3
+
+
+QUICK = Size(seconds=1.5, warm_up=0.5, pairs=20, starts=1)
+
+
+def measurements(size: Size | None = None) -> list[dict[str, Any]]:
     """Return the measurements in the form of bench-report.json."""
+    size = size or Size()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         place = Path(folder)
         saved = model.save(place)
@@ -52,28 +65,28 @@ def measurements() -> list[dict[str, Any]]:
         pod.environment |= {"CPU_WATCH_GREEN_SERVICE_HOST": other.address, "CPU_WATCH_GREEN_SERVICE_PORT": "8082"}
         pod.environment |= running.enter_context(pods.report_sink(place / "sink"))
         pod.write_config({"heartbeatSeconds": 1})
-        seconds = [time_until_ready(pod) for _ in range(STARTS)]
+        seconds = [time_until_ready(pod) for _ in range(size.starts)]
         running.enter_context(pods.started(pod))
         asyncio.run(activate(pod))
         return [
-            steady_load(pod, saved),
-            explanation_cost(pod, saved),
+            steady_load(pod, saved, size),
+            explanation_cost(pod, saved, size),
             memory(pod),
             {
                 "name": "from the start of the process until ready, warm cache",
                 "unit": "s",
                 "value": statistics.median(seconds),
-                "n": STARTS,
+                "n": size.starts,
                 "goal": 3.0,
             },
         ]
 
 
-def steady_load(pod: Detector, saved: model.Saved) -> dict[str, Any]:
+def steady_load(pod: Detector, saved: model.Saved, size: Size) -> dict[str, Any]:
     """Return the latency at the fixed rate, and what was going on meanwhile."""
     requests = [predict(pod, row) for row in saved.rows[:1000]]
-    open_loop(requests, rate=RATE, seconds=WARM_UP_SECONDS)
-    load = open_loop(requests, rate=RATE, seconds=SECONDS)
+    open_loop(requests, rate=RATE, seconds=size.warm_up)
+    load = open_loop(requests, rate=RATE, seconds=size.seconds)
     return {
         "name": f"POST /predict, one row, {RATE} requests/s from the intended send time, everything on",
         "unit": "ms",
@@ -124,17 +137,17 @@ async def ask_stats(pod: Detector) -> dict[str, Any]:
         return found
 
 
-def explanation_cost(pod: Detector, saved: model.Saved) -> dict[str, Any]:
+def explanation_cost(pod: Detector, saved: model.Saved, size: Size) -> dict[str, Any]:
     """Return by how much the answer to an anomalous row comes later than that to a normal one, medians."""
     odd, normal = (saved.rows[saved.anomalous == kind][0] for kind in (True, False))
-    taken = alternating(predict(pod, odd), predict(pod, normal), pairs=PAIRS, pause=1 / RATE)
+    taken = alternating(predict(pod, odd), predict(pod, normal), pairs=size.pairs, pause=1 / RATE)
     anomalous, usual = (percentile(some, 50) for some in taken)
     width = saved.rows.shape[1]
     return {
         "name": f"what an explanation adds to an answer, {width} features, everything on",
         "unit": "ms",
         "value": anomalous - usual,
-        "n": PAIRS,
+        "n": size.pairs,
         "goal": 0.2,
         "anomalousP50": anomalous,
         "normalP50": usual,
@@ -171,4 +184,7 @@ def is_ready(pod: Detector) -> bool:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measurements(), indent=1))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a second or two: says whether it works, not how fast")
+    ending.unwind_when_told()
+    print(json.dumps(measurements(QUICK if parser.parse_args().quick else None), indent=1))

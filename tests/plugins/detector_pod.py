@@ -170,7 +170,11 @@ class Detector:
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(30)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise
 
     async def put_role(self, session: aiohttp.ClientSession, role: str, epoch: int, **more) -> dict:
         body = {"role": role, "epoch": epoch, **more}
