@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 
-from anomaly_operator.domain import guard, publication, reasons, retraining, rollback
+from anomaly_operator.domain import guard, publication, reasons, retraining, rollback, tracks
 from anomaly_operator.domain.actions import Action, EmitEvent
 from anomaly_operator.domain.model import Malformed
 from anomaly_operator.domain.records import Status
@@ -19,6 +19,7 @@ def happened(s: Situation, before: Status) -> Iterator[Action]:
     yield from _dead_end(s)
     yield from _warned(s)
     yield from _drained(s)
+    yield from _untold(s)
     yield from _malformed(s)
 
 
@@ -63,6 +64,16 @@ def _warned(s: Situation) -> Iterator[EmitEvent]:
         words = f"Version {s.active.version if s.active else '?'}: {verdict.evidence.text}"
         key = f"gate/{s.epoch}/{verdict.reason}"
         yield EmitEvent(type="Warning", reason=verdict.reason, message=words, key=key, action="Guard")
+
+
+def _untold(s: Situation) -> Iterator[EmitEvent]:
+    pods = tracks.untold(s)
+    if pods:
+        words = (
+            f"{len(pods)} pods that serve users cannot be told so ({pods[0]}): their admin port does not answer the"
+            " operator, or refuses its key; only their errors are judged, and with each heartbeat"
+        )
+        yield EmitEvent(type="Warning", reason=reasons.NOT_TOLD, message=words, key=f"untold/{s.epoch}", action="Guard")
 
 
 def _drained(s: Situation) -> Iterator[EmitEvent]:

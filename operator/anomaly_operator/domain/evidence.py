@@ -11,6 +11,8 @@ from anomaly_operator.domain.model import Pod
 from anomaly_operator.domain.times import parse_time
 
 HEARTBEATS = 3
+TOLD_SECONDS = 10.0
+"""How long it may take until a pod has been told its role and has reported in it."""
 _START_SLACK = 0.5
 """Seconds by which a process may say that it began before its container: clocks of node and kubelet tick apart."""
 
@@ -45,6 +47,28 @@ def reports_of(pods: Iterable[Pod], rules: Rules) -> tuple[Report, ...]:
     """Return the reports that count."""
     found = (report_of(pod, rules) for pod in pods)
     return tuple(report for report in found if report is not None)
+
+
+def of_users(pods: Iterable[Pod], rules: Rules, since: float) -> tuple[Report, ...]:
+    """Return the reports that tell of users' requests, who came at `since`.
+
+    Those of pods that could not be told that they have users count, too: nothing gates a rollback.
+    """
+    found = (report_of(pod, rules) or _of_untold(pod, rules, since) for pod in pods)
+    return tuple(report for report in found if report is not None)
+
+
+def _of_untold(pod: Pod, rules: Rules, since: float) -> Report | None:
+    report, received = pod.report, pod.report_received
+    if report is None or received is None or pod.terminating or pod.report_foreign:
+        return None
+    facts = (
+        is_of_the_running_container(pod, report),
+        _is_fresh(pod, rules),
+        report.role != rules.role,
+        received >= since + TOLD_SECONDS,
+    )
+    return report if all(facts) else None
 
 
 def foreign_error_rate(pod: Pod) -> float | None:

@@ -6,7 +6,7 @@ Neither spec nor registry, a pause or a running analysis is asked here: only the
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from anomaly_operator.domain import drift, gates, reasons
+from anomaly_operator.domain import drift, evidence, gates, reasons
 from anomaly_operator.domain.gates import Verdict
 from anomaly_operator.domain.records import Evidence
 from anomaly_operator.domain.situation import Situation
@@ -42,7 +42,8 @@ def warnings(s: Situation) -> tuple[Verdict, ...]:
 def _breaches(s: Situation) -> Iterator[Breach]:
     limits, pods = s.spec.blue_green.post_promotion_analysis.gates, s.active_pods()
     yield from _failed(gates.annotated_error_rate(limits.error_rate, limits.quorum.error_rate, pods))
-    yield from _failed(gates.error_rate(limits.error_rate, gates.pool(s.reports(pods, "active"), ("user",))))
+    users = evidence.of_users(pods, s.rules("active"), s.switched_at)
+    yield from _failed(gates.error_rate(limits.error_rate, gates.pool(users, ("user",))))
     yield from _unavailable(s)
     found = drift.verdict_to_roll_back(s)
     if found is not None:

@@ -69,6 +69,13 @@ class Situation:
         """Return the epoch of the newest decision."""
         return max(self.decision.epoch if self.decision else 0, self.memory.decision_epoch)
 
+    @property
+    def switched_at(self) -> float:
+        """Return when users came to the active revision."""
+        if self.decision is not None:
+            return self.decision.time
+        return self.memory.active.since if self.memory.active else self.now
+
     def next_epoch(self) -> int:
         """Return an epoch for a new decision: it grows even if all records of earlier ones were lost."""
         return max(self.epoch + 1, int(self.now))

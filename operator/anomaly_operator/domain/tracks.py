@@ -19,6 +19,7 @@ from anomaly_operator.domain.situation import Situation
 DRAIN_SECONDS = 90.0
 """How long a loser may keep users' open connections after a switch."""
 ROLE_RETRY_SECONDS = 1.0
+UNTOLD_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,12 @@ def roles(s: Situation) -> Iterator[TellRole]:
                 shadow_percent=order.shadow_percent,
                 pass_through=order.pass_through,
             )
+
+
+def untold(s: Situation) -> tuple[str, ...]:
+    """Return the active pods that serve users and have not heard of it for long: nobody can reach their admin port."""
+    pods = (pod for pod in s.active_pods() if pod.ready and (order := _order(s, pod)) and not _has_heard(pod, order))
+    return tuple(pod.name for pod in pods if s.now > max(s.switched_at, pod.started_at or s.now) + UNTOLD_SECONDS)
 
 
 def loser_is_draining(s: Situation) -> bool:

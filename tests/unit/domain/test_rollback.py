@@ -1,9 +1,12 @@
 """Going back: at once, from whatever state, and only once."""
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.domain.world import Quality, World
 from tests.unit.domain.worlds import guarded, serving
 
+from anomaly_detector.report import Counts
 from anomaly_operator.domain import names
 from anomaly_operator.domain.actions import SwitchTraffic
 
@@ -28,6 +31,20 @@ def test_pooled_error_rate_rolls_back_with_the_selector_first() -> None:
     assert world.condition("Stalled") == ("True", "RolledBack")
     assert world.condition("Servable") == ("True", "Serving")
     assert world.phase == "Degraded"
+
+
+def test_pods_that_cannot_be_told_that_they_serve_users_are_told_of_and_their_errors_count() -> None:
+    world = serving()
+    world.run(9)
+    world.failing = {"TellRole"}
+    world.promote("2")
+    world.run(35)
+    assert [event.reason for event in world.events].count("RoleNotTold") == 1
+    for pod in world.of_color("green"):
+        assert pod.report is not None
+        pod.report = replace(pod.report, counts={"user": Counts(served=50, failed=20)})
+    world.settle()
+    assert world.outcomes()[0][1:] == ("RolledBack", "ErrorRateExceeded")
 
 
 def test_plain_annotation_on_one_pod_rolls_back() -> None:
