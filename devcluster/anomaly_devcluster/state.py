@@ -1,21 +1,31 @@
-"""Where clusters keep what they know of themselves, and how leftovers of dead ones are found."""
+"""Where clusters keep what they know of themselves, how they are started, and how leftovers of dead ones are found."""
 
 import contextlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import psutil
 
 RUN_MARK = "DEVCLUSTER_RUN"
 """Variable that every process of a cluster's run carries."""
+ASSETS = "KUBEBUILDER_ASSETS"
+"""Names the folder of a real control plane's programs."""
+READY = "DEVCLUSTER_READY_FD"
+"""Names the descriptor that the server's address is written to once everything runs."""
 DEFAULT_NAME = "default"
+_START_SECONDS = 90
+Process = subprocess.Popen[bytes]
 
 
 class UsageError(Exception):
@@ -72,6 +82,35 @@ def running(name: str) -> tuple[Path, Run]:
     if run is None or not run.alive:
         raise UsageError(f"no cluster {name!r} is running; start it with: devcluster up --name {name}")
     return place, run
+
+
+def launch(options: list[str], env: Mapping[str, str], log: BinaryIO, *, session: bool) -> tuple[Process, str]:
+    """Start a cluster as a process, in a session of its own if told so.
+
+    Returns the process and the API server's address, which is empty if there is none in a minute and a half.
+    """
+    reader, writer = os.pipe()
+    env = {**env, READY: str(writer)}
+    if assets := env.get(ASSETS):  # it may be named from here, and the cluster runs elsewhere
+        env[ASSETS] = str(Path(assets).absolute())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "anomaly_devcluster", "up", "--foreground", *options],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=session,
+        pass_fds=[writer],
+        cwd="/",
+    )
+    os.close(writer)
+    try:
+        with os.fdopen(reader) as answer:
+            readable, _, _ = select.select([answer], [], [], _START_SECONDS)
+            return process, answer.readline().strip() if readable else ""
+    except BaseException:  # nobody waits for it any more
+        process.terminate()
+        raise
 
 
 def clean(place: Path) -> int:

@@ -98,26 +98,16 @@ def cluster(*options: str, name: str | None = None) -> Iterator[Cluster]:
 
 @contextmanager
 def _started(made: Cluster, options: Sequence[str]) -> Iterator[None]:
-    reader, writer = os.pipe()
-    command = [sys.executable, "-m", "anomaly_devcluster", "up", "--foreground", "--die-with-parent"]
-    env = _environment(made.state_home) | {"DEVCLUSTER_READY_FD": str(writer)}
+    from anomaly_devcluster import state  # noqa: PLC0415 - keeps the import of this module light
+
+    asked = ["--die-with-parent", "--name", made.name, *options]
     with tempfile.TemporaryFile() as log:  # without a name, so that nobody has to remove it
-        process = subprocess.Popen(
-            [*command, "--name", made.name, *options],
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=[writer],
-        )
-        os.close(writer)
+        process, server = state.launch(asked, _environment(made.state_home), log, session=True)
         try:
-            with os.fdopen(reader) as answer:
-                if not answer.readline().strip():
-                    log.seek(0)
-                    said = log.read().decode(errors="replace")
-                    raise RuntimeError(f"the cluster did not start:\n{said[-4000:]}")
+            if not server:
+                log.seek(0)
+                said = log.read().decode(errors="replace")
+                raise RuntimeError(f"the cluster did not start:\n{said[-4000:]}")
             yield
         finally:
             process.terminate()

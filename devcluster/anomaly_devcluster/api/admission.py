@@ -54,17 +54,13 @@ class Admission:
         spec["serviceAccountName"] = spec["serviceAccount"] = name
         mount = spec.get("automountServiceAccountToken", account.body.get("automountServiceAccountToken", True))
         containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
-        without = [c for c in containers if not _mounts_token(c)]
+        without = [c for c in containers if TOKEN_MOUNT not in [m["mountPath"] for m in c.get("volumeMounts") or ()]]
         if mount and without:
             volume = f"kube-api-access-{secrets.token_hex(3)[:5]}"
             spec.setdefault("volumes", []).append({"name": volume, **copy.deepcopy(kinds()["tokenVolume"])})
             for container in without:
                 entry = {"name": volume, "readOnly": True, "mountPath": TOKEN_MOUNT}
                 container.setdefault("volumeMounts", []).append(entry)
-
-
-def _mounts_token(container: Object) -> bool:
-    return any(mount.get("mountPath") == TOKEN_MOUNT for mount in container.get("volumeMounts") or ())
 
 
 class ServiceAddresses:

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from anomaly_devcluster.api.quantities import is_quantity
-from anomaly_devcluster.api.schema import ANY, MISSING, Schema, below, fits, json_type
+from anomaly_devcluster.api.schema import ANY, MISSING, Schema, fits, json_type
 from anomaly_devcluster.data import data
 
 Types = dict[str, dict[str, str]]
@@ -91,7 +91,7 @@ def decode(value: Any, schema: Schema, path: str, unknown: list[str]) -> Any:
         value = str(value) if json_type(value) in ("integer", "number") else value
         if isinstance(value, str) and not is_quantity(value):
             raise DecodeError("quantities must match the regular expression " + QUANTITY)
-    if not fits(value, schema.type):
+    if json_type(value) != schema.type and not fits(value, schema.type):
         given = json_type(value)
         given = {"integer": "number", "boolean": "bool"}.get(given, given)
         raise DecodeError(f"json: cannot unmarshal {given} into Go struct field {path} of type {schema.type}")
@@ -107,7 +107,7 @@ def _decode_object(value: dict[str, Any], schema: Schema, path: str, unknown: li
     known = schema.properties
     out: dict[str, Any] = {}
     for name, item in value.items():
-        child, at = known.get(name) or schema.additional, below(path, name)
+        child, at = known.get(name) or schema.additional, f"{path}.{name}" if path else name
         if child is None:
             unknown.append(at)
         elif item is None:

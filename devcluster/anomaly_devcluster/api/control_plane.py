@@ -9,12 +9,12 @@ from aiohttp import web
 
 from anomaly_devcluster.api import discovery, openapi, protobuf
 from anomaly_devcluster.api.admission import Admission, ServiceAddresses
-from anomaly_devcluster.api.authentication import ADMIN, ANONYMOUS, Authenticator
+from anomaly_devcluster.api.authentication import ADMIN, Authenticator
 from anomaly_devcluster.api.authorization import Authorizer, is_review
 from anomaly_devcluster.api.call import Answer, Call, Route, User, parse, route_of, verb_of
 from anomaly_devcluster.api.custom import Definitions
 from anomaly_devcluster.api.deleting import Deleter
-from anomaly_devcluster.api.errors import StatusError, bad_request, forbidden, no_such_path, not_emulated
+from anomaly_devcluster.api.errors import StatusError, bad_request, no_such_path, not_emulated
 from anomaly_devcluster.api.faults import Drop, Fault, Switchboard
 from anomaly_devcluster.api.policies import Policies
 from anomaly_devcluster.api.reading import Reader
@@ -86,13 +86,11 @@ class ControlPlane:
 
     async def answer(self, request: web.BaseRequest) -> "Answer | Stream":
         """Answer a request; raises StatusError or Drop."""
-        path = request.path
-        user = self._user(request)
-        route = route_of(path)
-        if route is None:
-            await self._strike(user, request.method.lower(), path)
-            return await self._other(request, user, path)
-        return await self._resource(request, user, route)
+        path, user = request.path, self._user(request)
+        if route := route_of(path):
+            return await self._resource(request, user, route)
+        await self._strike(user, request.method.lower(), path)
+        return await self._other(request, user, path)
 
     def _user(self, request: web.BaseRequest) -> User:
         transport = request.transport
@@ -136,8 +134,7 @@ class ControlPlane:
         )
         answer = await self._serve(call)
         if isinstance(answer, Answer) and call.warnings:
-            told = ", ".join(f"299 - {orjson.dumps(text).decode()}" for text in call.warnings)
-            answer.headers["Warning"] = told
+            answer.headers["Warning"] = ", ".join(f"299 - {orjson.dumps(text).decode()}" for text in call.warnings)
         return answer
 
     async def _serve(self, call: Call) -> "Answer | Stream":
@@ -163,22 +160,20 @@ class ControlPlane:
     async def _other(self, request: web.BaseRequest, user: User, path: str) -> Answer:
         if path.startswith(_PUBLIC):
             return Answer.of(discovery.VERSION) if path.rstrip("/") == "/version" else Answer(200, b"ok", "text/plain")
-        if user is ANONYMOUS or "system:authenticated" not in user.groups:
-            raise forbidden_path(user, request.method.lower(), path)
+        needed = "system:masters" if path.startswith("/devcluster/") else "system:authenticated"
+        if needed not in user.groups:
+            why = f'User "{user.name}" cannot {request.method.lower()} path "{path}"'
+            raise StatusError(403, "Forbidden", f"forbidden: {why}", {})
         if path.startswith("/devcluster/"):
-            if "system:masters" not in user.groups:
-                raise forbidden_path(user, request.method.lower(), path)
             return await self._switchboard(request, path)
-        accept = request.headers.get("Accept", "")
-        return self._discovery(path.rstrip("/"), accept)
+        return self._discovery(path.rstrip("/"), request.headers.get("Accept", ""))
 
     def _discovery(self, path: str, accept: str) -> Answer:
-        parts = path.strip("/").split("/")
         if path in ("/api", "/apis") and "as=APIGroupDiscoveryList" in accept.partition(",")[0]:
             content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
             shown = discovery.aggregated(self.catalog, core=path == "/api")
             return Answer(200, orjson.dumps(shown), content_type)
-        match parts:
+        match path.strip("/").split("/"):
             case ["api"]:
                 shown = discovery.core_versions(self._address)
             case ["apis"]:
@@ -232,10 +227,3 @@ async def _content(request: web.BaseRequest) -> bytes:
             if len(body) > _MAX_BODY:
                 raise StatusError(413, "RequestEntityTooLarge", f"limit is {_MAX_BODY} bytes")
     return bytes(body)
-
-
-def forbidden_path(user: User, verb: str, path: str) -> StatusError:
-    """Answer 403 for a path that is no resource."""
-    why = f'User "{user.name}" cannot {verb} path "{path}"'
-    error = forbidden("", "", "", why)
-    return StatusError(403, "Forbidden", f"forbidden: {why}", {}, error.headers)

@@ -101,10 +101,8 @@ def _grace(call: Call, body: Object, options: Options) -> int:
         return 0
     if body.get("status", {}).get("phase") in ("Succeeded", "Failed"):
         return 0
-    if options.grace is not None:
-        return max(options.grace, 0)
     grace: int = body["spec"].get("terminationGracePeriodSeconds", 30)
-    return grace
+    return grace if options.grace is None else max(options.grace, 0)
 
 
 def success(code: int = 200, **more: Any) -> Answer:

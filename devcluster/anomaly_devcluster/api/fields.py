@@ -44,15 +44,19 @@ def leaves(body: Object, schema: Schema) -> Leaves:
 
 
 def _walk(value: Any, schema: Schema, path: Path, out: Leaves) -> None:
-    parts = _parts(value, schema) if isinstance(value, (dict, list)) else None
-    if parts is None or (not parts and path and isinstance(value, dict)):
+    if isinstance(value, dict) and not schema.atomic and (value or not path):  # as _parts does, but every write is here
+        for name, item in value.items():
+            at = (*path, f"f:{name}")
+            _walk(item, schema.child(name), at, out)
+            if name not in schema.properties:
+                out.setdefault(at, _HELD)
+    elif isinstance(value, list) and (parts := _parts(value, schema)) is not None:
+        for element, (item, child) in parts.items():
+            _walk(item, child, (*path, element), out)
+            if schema.list_type == "map":
+                out.setdefault((*path, element), _HELD)
+    else:
         out[path] = value
-        return
-    for element, (item, child) in parts.items():
-        at = (*path, element)
-        _walk(item, child, at, out)
-        if element[0] == "k" or (element[0] == "f" and element[2:] not in schema.properties):
-            out.setdefault(at, _HELD)
 
 
 def changed(before: Leaves, after: Leaves) -> set[Path]:

@@ -35,11 +35,6 @@ def served_form(resource: Resource, body: Object) -> Object:
     return {_EVENT_FIELDS.get(name, name): value for name, value in body.items()}
 
 
-def head(resource: Resource) -> bytes:
-    """Return the beginning of an object's JSON, up to its first own field."""
-    return b'{"kind":"%s","apiVersion":"%s",' % (resource.kind.encode(), resource.group_version.encode())
-
-
 def raw(resource: Resource, entry: Entry) -> bytes:
     """Return an object's JSON without kind and version."""
     if resource.stored_as == resource.qualified:
@@ -49,7 +44,8 @@ def raw(resource: Resource, entry: Entry) -> bytes:
 
 def full(resource: Resource, entry: Entry) -> bytes:
     """Return an object's JSON."""
-    return head(resource) + raw(resource, entry)[1:]
+    head = b'{"kind":"%s","apiVersion":"%s",' % (resource.kind.encode(), resource.group_version.encode())
+    return head + raw(resource, entry)[1:]
 
 
 def as_object(resource: Resource, body: Object) -> Object:

@@ -17,9 +17,7 @@ class NamespaceController(Controller):
     async def reconcile(self, key: Key) -> float | None:
         """Take the deletion of one namespace a step further."""
         namespace = self.namespaces.get(*key)
-        if namespace is None or not being_deleted(namespace):
-            return None
-        if not namespace["spec"].get("finalizers"):
+        if namespace is None or not being_deleted(namespace) or not namespace["spec"].get("finalizers"):
             return None
         left = 0
         for resource in await deletable(self.client):

@@ -12,9 +12,8 @@ from anomaly_devcluster.certificates import Authority, Pair, encoded, kubeconfig
 from anomaly_devcluster.client import FAILURES, Access, Client
 from anomaly_devcluster.data import data
 from anomaly_devcluster.node.processes import Process
-from anomaly_devcluster.state import UsageError
+from anomaly_devcluster.state import ASSETS, UsageError
 
-ASSETS = "KUBEBUILDER_ASSETS"
 SERVICE_RANGE = "10.96.0.0/16"
 _START_SECONDS = 60
 

@@ -1,7 +1,7 @@
 """A pod's status as a kubelet writes it. Pure functions of what the containers are doing."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from anomaly_devcluster.client import Object
 
@@ -38,30 +38,23 @@ def conditions(
     initialized = initialization == "complete"
     init = {} if initialized else {"reason": "ContainersNotInitialized", "message": "init containers are not complete"}
     known = {c["type"]: c for c in pod.get("status", {}).get("conditions") or []}
-    wanted = [
-        _condition("PodReadyToStartContainers", "True", {}),
-        _condition("Initialized", _truth(initialized), {"reason": "PodCompleted"} if finished == "Succeeded" else init),
-        _condition("Ready", _truth(ready and _gates_open(pod, known)), why if not ready else {}),
-        _condition("ContainersReady", _truth(ready), why if not ready else {}),
-        _condition("PodScheduled", "True", {}),
+    wanted: list[tuple[str, bool, Object]] = [
+        ("PodReadyToStartContainers", True, {}),
+        ("Initialized", initialized, {"reason": "PodCompleted"} if finished == "Succeeded" else init),
+        ("Ready", ready and _gates_open(pod, known), why if not ready else {}),
+        ("ContainersReady", ready, why if not ready else {}),
+        ("PodScheduled", True, {}),
     ]
-    result = [_with_times(new, known.pop(new["type"], None), now) for new in wanted]
+    result = []
+    for kind, holds, reason in wanted:
+        status = "True" if holds else "False"
+        old = known.pop(kind, {})
+        since = old.get("lastTransitionTime") if old.get("status") == status else None
+        times = {"lastProbeTime": None, "lastTransitionTime": since or now}
+        result.append({"type": kind, "status": status, **reason, **times})
     return [*known.values(), *result]
 
 
 def _gates_open(pod: Object, known: dict[str, Object]) -> bool:
     gates = pod["spec"].get("readinessGates") or []
     return all(known.get(gate["conditionType"], {}).get("status") == "True" for gate in gates)
-
-
-def _condition(kind: str, status: str, why: Object) -> Object:
-    return {"type": kind, "status": status, **why}
-
-
-def _truth(holds: bool) -> str:  # noqa: FBT001 - its only argument is a truth value
-    return "True" if holds else "False"
-
-
-def _with_times(new: Object, old: Object | None, now: str) -> Object:
-    since: Any = old.get("lastTransitionTime") if old and old["status"] == new["status"] else None
-    return {**new, "lastProbeTime": None, "lastTransitionTime": since or now}
