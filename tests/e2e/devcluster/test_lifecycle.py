@@ -48,6 +48,12 @@ class Machine:
         command = [sys.executable, "-m", "anomaly_devcluster", *arguments]
         return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=100, check=False)
 
+    def up(self, *arguments):
+        """Start a cluster and return what was said of it; fails with what went wrong."""
+        said = self.devcluster("up", *arguments)
+        assert said.returncode == 0, said.stderr
+        return said.stdout
+
     def cluster(self, name="default"):
         return testing.Cluster(name, self.home)
 
@@ -76,8 +82,7 @@ def machine(tmp_path):
 
 
 def test_a_cluster_starts_in_the_background_and_leaves_nothing_behind(machine):
-    said = machine.devcluster("up")
-    assert said.returncode == 0, said.stderr
+    machine.up()
     assert machine.devcluster("kubeconfig").stdout.strip() == str(machine.cluster().kubeconfig)
     mark = machine.start_pod()
     assert "1 Running" in machine.devcluster("status").stdout
@@ -87,17 +92,16 @@ def test_a_cluster_starts_in_the_background_and_leaves_nothing_behind(machine):
 
 
 def test_starting_a_running_cluster_again_only_loads_images(machine):
-    machine.devcluster("up")
+    machine.up()
     first = machine.run_of()["pid"]
-    said = machine.devcluster("up", "--image", "web=true")
-    assert "running already" in said.stdout
+    assert "running already" in machine.up("--image", "web=true")
     assert machine.run_of()["pid"] == first
     assert "web = true" in machine.devcluster("status").stdout
 
 
 def test_two_clusters_run_side_by_side(machine):
     for name in ("one", "two"):
-        assert machine.devcluster("up", "--name", name).returncode == 0
+        machine.up("--name", name)
     one, two = machine.cluster("one"), machine.cluster("two")
     one.kubectl("create", "configmap", "only-here")
     assert "NotFound" in two.kubectl("get", "configmap", "only-here", check=False)
@@ -110,7 +114,7 @@ def test_two_clusters_run_side_by_side(machine):
 
 
 def test_killing_the_supervisor_takes_everything_along(machine):
-    machine.devcluster("up")
+    machine.up()
     mark = machine.start_pod()
     os.kill(machine.run_of()["pid"], signal.SIGKILL)
     eventually(lambda: marked(mark) == [])
@@ -131,7 +135,7 @@ def test_killing_the_program_that_runs_a_cluster_for_itself_leaves_no_process_an
 
 
 def test_killing_the_node_takes_its_pods_along_and_it_starts_them_again(machine):
-    machine.devcluster("up")
+    machine.up()
     machine.start_pod()
     cluster = machine.cluster()
     cluster.kubectl("delete", "pod", "p", "--grace-period=1")
@@ -147,14 +151,13 @@ def test_killing_the_node_takes_its_pods_along_and_it_starts_them_again(machine)
 
 
 def test_what_a_dead_run_left_is_cleaned_up_by_the_next_one(machine):
-    machine.devcluster("up")
+    machine.up()
     mark = machine.start_pod()
     run = machine.run_of()
     node = int((machine.cluster().folder / "node.pid").read_text())
     os.kill(node, signal.SIGSTOP)  # it cannot clean up any more
     os.kill(run["pid"], signal.SIGKILL)
-    said = machine.devcluster("up")
-    assert "Cleaned up" in said.stdout
+    assert "Cleaned up" in machine.up()
     assert marked(mark) == []
 
 
@@ -206,8 +209,7 @@ def assets(tmp_path_factory):
 def test_programs_of_a_real_control_plane_are_run_with_all_the_parts_around_them(machine, assets):
     machine.env["KUBEBUILDER_ASSETS"] = os.path.relpath(assets)
     image = f"web={sys.executable} {Path(__file__).with_name('web.py')} $(POD_IP) 8080"
-    said = machine.devcluster("up", "--image", image)
-    assert said.returncode == 0, said.stderr
+    machine.up("--image", image)
     cluster = machine.cluster()
     labels = {"app": "web"}
     cluster.kubectl("apply", "-f", "-", stdin=[deployment("web", 2, labels), service("web", labels)])
@@ -229,7 +231,8 @@ def test_a_control_plane_that_does_not_start_says_why_and_leaves_nothing_behind(
     assert said.returncode == 1
     assert "kube-apiserver did not start" in said.stderr
     assert "this flag is unknown" in said.stderr
-    assert not machine.cluster().folder.exists()
+    assert machine.devcluster("down").returncode == 0
+    assert list((machine.home / "devcluster").iterdir()) == []
 
 
 def test_control_c_ends_a_control_plane_that_is_still_starting(machine, assets, tmp_path):
