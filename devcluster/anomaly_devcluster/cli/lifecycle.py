@@ -3,10 +3,8 @@
 import argparse
 import asyncio
 import os
-import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 import uuid
@@ -17,15 +15,11 @@ import aiohttp
 from anomaly_devcluster import addresses, components, state, supervisor
 from anomaly_devcluster.client import PODS, SERVICES, Access, ApiError, Client, Object
 from anomaly_devcluster.components import Setup
-from anomaly_devcluster.controlplane import envtest
 from anomaly_devcluster.node import images
 from anomaly_devcluster.node.container import Backoff
 from anomaly_devcluster.state import Run, UsageError
 
-_START_SECONDS = 90
 _STOP_SECONDS = 10
-_READY = "DEVCLUSTER_READY_FD"
-"""Names the descriptor that the server's address is written to once everything runs."""
 
 
 def up(options: argparse.Namespace) -> int:
@@ -59,7 +53,7 @@ def _foreground(options: argparse.Namespace, place: Path, table: dict[str, list[
         os.execve(sys.executable, [sys.executable, "-m", "anomaly_devcluster", *sys.argv[1:]], marked)  # noqa: S606 - no shell is wanted
     place.mkdir(mode=0o700, parents=True)
     _load(place, table)
-    ready = os.environ.pop(_READY, None)
+    ready = os.environ.pop(state.READY, None)
 
     def announce(server: str) -> None:
         if ready is not None:
@@ -80,30 +74,13 @@ def _foreground(options: argparse.Namespace, place: Path, table: dict[str, list[
 
 def _background(options: argparse.Namespace, place: Path) -> int:
     started = time.monotonic()
-    reader, writer = os.pipe()
-    env = os.environ | {state.RUN_MARK: uuid.uuid4().hex, _READY: str(writer)}
-    if assets := envtest.assets_folder():  # it may be named from here, and the cluster runs elsewhere
-        env[envtest.ASSETS] = str(assets)
-    command = [sys.executable, "-m", "anomaly_devcluster", "up", "--foreground", "--name", options.name]
-    command += [f"--backoff-seconds={options.backoff_seconds}", f"--autoscaler-seconds={options.autoscaler_seconds}"]
-    command += [f"--image={image}" for image in options.image]
+    env = os.environ | {state.RUN_MARK: uuid.uuid4().hex}
+    asked = [f"--name={options.name}", f"--backoff-seconds={options.backoff_seconds}"]
+    asked += [f"--autoscaler-seconds={options.autoscaler_seconds}", *(f"--image={image}" for image in options.image)]
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = place.with_suffix(".log")
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=not options.die_with_parent,
-            pass_fds=[writer],
-            cwd="/",
-        )
-    os.close(writer)
-    readable, _, _ = select.select([reader], [], [], _START_SECONDS)
-    server = os.read(reader, 4096).decode().strip() if readable else ""
-    os.close(reader)
+        process, server = state.launch(asked, env, output, session=not options.die_with_parent)
     if not server:
         process.kill()
         state.clean(place)
