@@ -165,7 +165,10 @@ class DataPlane:
             places = list(range(len(rows)))
         elif query.explain == "anomalies" and explainer.fast:
             places = anomalies[:EXPLAINED_IN_ANSWER]
-        said = await self.explain(rows[places], scores[places]) if places else []
+        said: list[dict[str, Any]] = []
+        if places:
+            some = slice(None) if len(places) == len(rows) else places
+            said = await self.explain(rows[some], scores[some])
         values = None
         if query.shap_values:
             values = await self._run(lambda: explainer.shap_values(rows, scores), self._explaining)

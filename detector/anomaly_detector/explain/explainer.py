@@ -55,6 +55,7 @@ class Explainer:
             self._tree = TreeShap(scorer.forest)
             self.base = float(scorer.forest.score_of(np.array([self._tree.expected]))[0])
             """Score of a row of which nothing is known."""
+            self._slope = -math.log(2) / scorer.forest.denominator * self.base
         elif reference is None:
             raise ValueError(f"explanations: a model served by {scorer.kind!r} needs a reference sample")
         else:
@@ -70,15 +71,18 @@ class Explainer:
         """
         if self._tree is None or not isinstance(self._scorer, ForestScorer):
             return np.array([self._any.values(row) for row in rows]).reshape(rows.shape)
-        forest = self._scorer.forest
         lengths = self._tree.values(self._scorer.forest_rows(rows))
-        total = np.add.reduce(lengths, axis=1)
-        # Longer paths are more normal, so the quotient is negative; its limit for equal lengths is the slope.
-        small = np.abs(total) < SMALLEST_SUM
-        factor = (scores - self.base) / np.where(small, 1.0, total)
-        if small.any():
-            factor[small] = -math.log(2) / forest.denominator * self.base
-        return lengths * factor[:, None]
+        totals = np.add.reduce(lengths, axis=1).tolist()
+        factors = [self._factor(*one) for one in zip(totals, scores.tolist(), strict=True)]
+        values: Floats = lengths * np.array(factors)[:, None]
+        return values
+
+    def _factor(self, total: float, score: float) -> float:
+        """Return by what to scale path lengths that sum to `total`, so that they sum to `score - base`.
+
+        Longer paths are more normal, so the quotient is negative; its limit for equal lengths is the slope.
+        """
+        return self._slope if abs(total) < SMALLEST_SUM else (score - self.base) / total
 
     def explain(self, rows: Floats, scores: Floats) -> list[dict[str, Any]]:
         """Return one explanation a row, as docs/pod-contract.md describes it: plain JSON."""
