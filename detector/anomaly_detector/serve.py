@@ -42,8 +42,6 @@ CONFIG_POLL_SECONDS = 1.0
 IN_FLIGHT_GRACE_SECONDS = 15.0
 IN_FLIGHT_POLL_SECONDS = 0.02
 SHUTDOWN_SECONDS = 1.0
-YOUNG_OBJECTS = 10_000
-"""New objects until garbage is collected: each time holds up requests and looks through what is kept anyway."""
 
 
 async def serve(settings: Settings) -> None:
@@ -68,7 +66,6 @@ async def serve(settings: Settings) -> None:
             _start(pod, background, stop)
             gc.collect()
             gc.freeze()  # what is loaded stays: later collections need not look through it
-            gc.set_threshold(YOUNG_OBJECTS)
             pod.ready = True
             log.info("ready", extra={"scoring": pod.scoring, "revision": settings.revision})
             await stop.wait()
