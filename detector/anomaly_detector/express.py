@@ -60,7 +60,8 @@ class Port:
         pod, serving = self._pod, self._pod.serving
         if serving is None or not serving.plane.quick or self._closing():
             return None
-        if pod.in_flight >= pod.settings.max_in_flight:
+        settings = pod.settings
+        if pod.in_flight >= settings.max_in_flight or len(request.body) > settings.max_payload_bytes:
             return None
         if not self._codecs:
             self._codecs = self._make_codecs(serving)

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -155,6 +156,14 @@ async def test_aiohttp_answers_what_is_unusual_and_all_that_follows(served, unus
         assert [(await wire.answer())[0] for _ in range(3)] == [200] * 3
         assert (len(served.heirs), len(served.port.connections)) == (1, 0)
         assert (await wire.ask(request()))[0] == 200
+
+
+@pytest.mark.parametrize("limit", ["max_payload_bytes", "max_in_flight"])
+async def test_aiohttp_refuses_what_is_beyond_a_limit(served, limit):
+    served.pod.settings = replace(served.pod.settings, **{limit: 0})
+    async with served.wire() as wire:
+        await wire.ask(request())
+        assert served.heirs
 
 
 async def test_a_model_that_is_not_quick_is_asked_by_aiohttp(served, monkeypatch):
