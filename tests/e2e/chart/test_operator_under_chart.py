@@ -26,6 +26,13 @@ def credentials(name, where):
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": login}
 
 
+def restricted(name):
+    """Return a namespace in which a real API server lets no pod run that asks for any privilege."""
+    made = namespace(name)
+    made["metadata"]["labels"] = {"pod-security.kubernetes.io/enforce": "restricted"}
+    return made
+
+
 @pytest.fixture(scope="module")
 def release(mlflow_server):
     """One release that watches one namespace, with the images as processes of this environment."""
@@ -35,7 +42,7 @@ def release(mlflow_server):
         )
         cluster.load_image("anomaly-detector:0.1.0", [str(BIN / "anomaly-detector"), "--bind", "$(POD_IP)"])
         one = Installed(cluster)
-        one.apply(namespace(SYSTEM), namespace("demo"), namespace("elsewhere"))
+        one.apply(restricted(SYSTEM), restricted("demo"), namespace("elsewhere"))
         one.apply(credentials("operator", SYSTEM), credentials("model", "demo"))
         values = {
             "replicas": 1,
