@@ -96,7 +96,7 @@ def _retrained(s: Situation) -> tuple[tuple[str, Truth, str, str], ...]:
         return ()
     ended = next((line for line in memory.retrainings if line.outcome != "Running"), None)
     if ended is None:
-        return (("Retrained", "Unknown", reasons.RETRAINING, f"the Job {memory.retrainings[0].job} is running"),)
+        return (("Retrained", "Unknown", reasons.RETRAINING, retraining.progress(s, memory.retrainings[0])),)
     if ended.outcome == "Succeeded":
         return (("Retrained", "True", reasons.RETRAINED, f"by the Job {ended.job}: {ended.message}".rstrip(": ")),)
     count = retraining.failures(memory)

@@ -30,17 +30,17 @@ _WORDS_SECONDS = 5.0
 """How long what a Job's pod said is waited for after the Job has ended."""
 _LONGEST_BACK_OFF = DAY
 _LOST = "the Job is gone without a word"
-_NEVER_BEGAN = (
-    "the Job could not begin: the Secret that opens the pods' windows could not be created (the chart's value"
+_NO_SECRET = (
+    "the Secret that opens the pods' windows could not be created (the chart's value"
     " retraining.fromPods allows it; or set spec.retraining.data)"
 )
+_NEVER_BEGAN = f"the Job could not begin: {_NO_SECRET}"
 Trigger = Literal["Drift", "Schedule", "Command"]
 
 
 def review(s: Situation) -> Status:
     """Return the memory with what became of the Jobs, and the next retraining if one is due."""
-    found = {job.name: job for job in s.observed.jobs}
-    lines = tuple(_ended(s, line, found.get(line.job)) for line in s.memory.retrainings)
+    lines = tuple(_ended(s, line, _job_of(s, line)) for line in s.memory.retrainings)
     s = s.remembering(replace(s.memory, retrainings=lines))
     new = _due(s)
     return s.memory if new is None else _with(s, new)
@@ -58,8 +58,10 @@ def start(s: Situation) -> Iterator[Action]:
     One that reads the pods' rows waits for a ready pod.
     """
     line = _running(s.memory)
-    job = next((job for job in s.observed.jobs if line is not None and job.name == line.job), None)
-    if line is None or s.active is None or (job is not None and (not job.suspended or job.finished is not None)):
+    if line is None or s.active is None:
+        return
+    job = _job_of(s, line)
+    if job is not None and (not job.suspended or job.finished is not None):
         return
     from_pods = reads_pods(s.spec.retraining)
     pods = s.ready(s.active.color, s.active.revision) if from_pods else ()
@@ -69,6 +71,16 @@ def start(s: Situation) -> Iterator[Action]:
         manifest=retraining_job(s.observed, s.spec, s.desired.settings, line, s.memory.drift, s.active.version),
         pods=tuple((pod.name, pod.uid, pod.ip) for pod in pods),
     )
+
+
+def progress(s: Situation, line: Retraining) -> str:
+    """Return how far the Job of a line that runs has come."""
+    job = _job_of(s, line)
+    if job is None:
+        return f"the Job {line.job} is being started"
+    if job.suspended:
+        return f"the Job {line.job} waits for a ready pod of the active color, or {_NO_SECRET}"
+    return f"the Job {line.job} is running"
 
 
 def events(s: Situation, before: Status) -> Iterator[EmitEvent]:
@@ -95,6 +107,10 @@ def is_running(status: Status) -> bool:
 
 def _running(status: Status) -> Retraining | None:
     return next((line for line in status.retrainings if line.outcome == "Running"), None)
+
+
+def _job_of(s: Situation, line: Retraining) -> Job | None:
+    return next((job for job in s.observed.jobs if job.name == line.job), None)
 
 
 def _with(s: Situation, line: Retraining) -> Status:

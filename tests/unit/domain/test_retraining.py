@@ -265,6 +265,7 @@ def test_a_job_that_was_left_suspended_is_begun() -> None:
     world.say("retrain")
     world.settle()
     assert world.jobs[0]["spec"]["suspend"] is True  # until the Secret is there
+    assert "retraining.fromPods" in said(world, "Retrained")
     again = [action for action in world.plan().actions if isinstance(action, StartJob)]
     assert [action.manifest["metadata"]["name"] for action in again] == [world.jobs[0]["metadata"]["name"]]
     assert again[0].pods
