@@ -30,11 +30,11 @@ _WORDS_SECONDS = 5.0
 """How long what a Job's pod said is waited for after the Job has ended."""
 _LONGEST_BACK_OFF = DAY
 _LOST = "the Job is gone without a word"
-_NO_SECRET = (
+_KEPT_OUT = (
     "the Secret that opens the pods' windows could not be created (the chart's value"
     " retraining.fromPods allows it; or set spec.retraining.data)"
 )
-_NEVER_BEGAN = f"the Job could not begin: {_NO_SECRET}"
+_NEVER_BEGAN = f"the Job could not begin: {_KEPT_OUT}"
 Trigger = Literal["Drift", "Schedule", "Command"]
 
 
@@ -79,7 +79,7 @@ def progress(s: Situation, line: Retraining) -> str:
     if job is None:
         return f"the Job {line.job} is being started"
     if job.suspended:
-        return f"the Job {line.job} waits for a ready pod of the active color, or {_NO_SECRET}"
+        return f"the Job {line.job} waits for a ready pod of the active color, or {_KEPT_OUT}"
     return f"the Job {line.job} is running"
 
 
