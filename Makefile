@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test bench check crds lock clean
+.PHONY: install demo test search bench check crds lock clean
 
 install: $(STAMP)
 
@@ -21,6 +21,9 @@ demo: $(STAMP)  ## The whole story on this machine, from nothing. KEEP=1 leaves 
 # that wait longest (tests/e2e) come first, and no core idles at the end.
 test: check  ## Everything that is checked. KUBEBUILDER_ASSETS=DIR runs it on the real control plane in that folder.
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+
+search: $(STAMP)  ## Try the properties on other examples than make test does; each time on others.
+	@$(BIN)/python -m pytest -n 2 --hypothesis-profile=search tests/unit
 
 check: $(STAMP)
 	@$(BIN)/ruff check

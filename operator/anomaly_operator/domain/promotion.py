@@ -6,7 +6,7 @@ from anomaly_operator.domain import history, reasons, smoke
 from anomaly_operator.domain.actions import SwitchTraffic
 from anomaly_operator.domain.manifests.services import users_service
 from anomaly_operator.domain.records import Decision, Placed, TrackStatus, Trial
-from anomaly_operator.domain.revisions import feature_change
+from anomaly_operator.domain.revisions import Obstacle, feature_change
 from anomaly_operator.domain.rollout import every_pod_is_ready, not_ready, progress, serving
 from anomaly_operator.domain.situation import Situation, placed
 from anomaly_operator.domain.step import Step
@@ -60,9 +60,11 @@ def switch(s: Situation) -> Step | None:
         epoch=s.next_epoch(),
     )
     memory = history.complete(s.memory, decision, s.spec.revision_history_limit)
+    words = f"version {candidate.version} serves users"
+    s = s.remembering(memory)
     return replace(
-        serving(s.remembering(memory)),
-        message=f"version {candidate.version} serves users",
+        serving(s) if _is_wanted(s, candidate) else progress(s, "Switch", reasons.PROMOTED, words),
+        message=words,
         traffic=SwitchTraffic(
             manifest=users_service(s.observed, s.spec.service, decision),
             resource_version=s.observed.service.resource_version,
@@ -70,6 +72,12 @@ def switch(s: Situation) -> Step | None:
         ),
         decision=decision,
     )
+
+
+def _is_wanted(s: Situation, candidate: TrackStatus) -> bool:
+    """Return whether the candidate is still what spec and registry want, as far as they can be asked."""
+    wanted = s.wanted
+    return not wanted.stalled if isinstance(wanted, Obstacle) else wanted.name == candidate.revision
 
 
 def _needs_a_person(s: Situation, active: Placed, candidate: TrackStatus, trial: Trial) -> tuple[str, str] | None:

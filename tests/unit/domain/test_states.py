@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.domain.world import NAME, SPEC, Quality, World
 
 from anomaly_operator.domain import codec, names, revisions
-from anomaly_operator.domain.actions import SwitchTraffic
+from anomaly_operator.domain.actions import SwitchTraffic, WriteStatus
 from anomaly_operator.domain.history import verify
 from anomaly_operator.domain.model import Revision
 from anomaly_operator.domain.plan import Plan
@@ -251,6 +251,9 @@ class Lives(RuleBasedStateMachine):
         world, status = self.world, planned.status
         if status is None or status.observed_generation != world.generation:
             return
+        kinds = {type(action) for action in planned.actions}
+        if SwitchTraffic in kinds and WriteStatus not in kinds:
+            return  # the users' Service is put right first: what has changed meanwhile is told by the next look
         said = {condition.type: condition.status for condition in status.conditions}
         active = status.active
         serve = [p for p in world.of_color(active.color) if p.ready and p.revision == active.revision] if active else []
