@@ -61,9 +61,9 @@ def switch(s: Situation) -> Step | None:
     )
     memory = history.complete(s.memory, decision, s.spec.revision_history_limit)
     words = f"version {candidate.version} serves users"
-    s = s.remembering(memory)
+    after = s.remembering(memory)
     return replace(
-        serving(s) if _is_wanted(s, candidate) else progress(s, "Switch", reasons.PROMOTED, words),
+        serving(after) if _is_wanted(s, candidate) else progress(after, "Switch", reasons.PROMOTED, words),
         message=words,
         traffic=SwitchTraffic(
             manifest=users_service(s.observed, s.spec.service, decision),
