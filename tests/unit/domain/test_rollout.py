@@ -6,7 +6,13 @@ import pytest
 from tests.unit.domain.world import Quality, World
 from tests.unit.domain.worlds import guarded, serving, spec
 
-from anomaly_operator.domain.actions import EmitEvent
+from anomaly_operator.domain.actions import EmitEvent, SwitchTraffic
+from anomaly_operator.domain.plan import Plan
+
+
+def switches(planned: Plan) -> bool:
+    """Return whether a plan moves users."""
+    return any(isinstance(action, SwitchTraffic) for action in planned.actions)
 
 
 def test_first_version_serves_after_its_smoke_test() -> None:
@@ -197,6 +203,22 @@ def test_newest_of_two_alias_moves_wins() -> None:
     world.alias = "3"
     world.until(lambda: world.serving_version() == "3")
     assert "2" not in {version for version, _, _ in world.outcomes()}
+
+
+@pytest.mark.parametrize(("alias", "ready"), [("2", "True"), (None, "False")])
+def test_a_switch_to_what_is_no_longer_wanted_is_not_called_ready(alias: str | None, ready: str) -> None:
+    world = serving()
+    world.run(9)
+    world.alias = "2"
+    world.until(lambda: world.status.get("step") == "Analyse")
+    while not switches(world.plan()):
+        world.reconcile()
+        world.advance(0 if switches(world.plan()) else 1)
+    world.alias = alias
+    planned = world.plan()
+    assert switches(planned)
+    assert planned.status is not None
+    assert {c.type: c.status for c in planned.status.conditions}["Ready"] == ready
 
 
 def test_alias_moved_back_ends_the_rollout_without_a_trace() -> None:
