@@ -187,12 +187,6 @@ class Registry:
         with self._asking(f"alias {alias} of {version.name}"):
             self._client.set_registered_model_alias(version.name, alias, version.version)
 
-    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Add tags to a run. Raises RegistryError."""
-        with self._asking(f"run {run_id}"):
-            for name, value in tags.items():
-                self._client.set_tag(run_id, name, value)
-
     def log_files(self, run_id: str, folder: Path, *, under: str) -> None:
         """Store files with a run. Raises RegistryError."""
         with self._asking(f"run {run_id}"):

@@ -14,7 +14,6 @@ from anomaly_devcluster.data import data
 from anomaly_devcluster.node.processes import Process
 from anomaly_devcluster.state import ASSETS, UsageError
 
-SERVICE_RANGE = "10.96.0.0/16"
 _START_SECONDS = 60
 
 

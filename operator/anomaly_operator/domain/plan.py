@@ -4,7 +4,7 @@ First the memory is brought up to date with what is recorded and asked for; then
 what to do about users' traffic; then both colors and everything beside them are brought to where they shall be.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from anomaly_operator.domain import (
@@ -33,9 +33,6 @@ from anomaly_operator.domain.situation import Situation
 from anomaly_operator.domain.smoke import smoke_test
 from anomaly_operator.domain.step import Step
 from anomaly_operator.domain.summary import status
-
-Stage = Callable[[Situation], Step | None]
-Review = Callable[[Situation], Status]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

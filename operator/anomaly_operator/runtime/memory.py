@@ -63,10 +63,6 @@ class Memories:
             known = self._by_key[key] = Memory(uid)
         return known
 
-    def peek(self, key: Key) -> Memory | None:
-        """Return the memory about a model if there is one."""
-        return self._by_key.get(key)
-
     def forget(self, key: Key) -> None:
         """Drop the memory about a model that is gone."""
         self._by_key.pop(key, None)
