@@ -85,7 +85,8 @@ class InfluxDouble:
 
     def of(self, measurement):
         """Return the points of a measurement: fields by tags and time."""
-        return {(tags, time): fields for (name, tags, time), fields in self.points.items() if name == measurement}
+        points = self.points.copy()  # at once: a test may ask from another thread than the one that writes
+        return {(tags, time): fields for (name, tags, time), fields in points.items() if name == measurement}
 
     def _refused(self, request):
         self.authorizations.add(request.headers.get("authorization"))
