@@ -92,7 +92,7 @@ def scored(name: str, model: Any, scorer: ForestScorer, rows: Any) -> dict[str, 
     calls = {
         "ours": lambda: scorer.score(rows),
         "scikit-learn": lambda: model.score_samples(rows),
-        "ours without kernel": lambda: scorer.forest.path_lengths_by_numpy(scorer.forest_rows(rows)),
+        "ours without kernel": lambda: scorer.forest.path_lengths_by_numpy(scorer.transform(rows)),
     }
     return measured(name, calls)
 

@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
+from itertools import compress, count
 from typing import Any, TypeVar
 
 import numpy as np
@@ -63,12 +62,23 @@ class DataPlane:
         return self.model.fast and (self.explainer is None or self.explainer.fast)
 
     def answers_at_once(self, query: Query) -> bool:
-        """Say whether `answer` is done without waiting for a thread."""
+        """Say whether `answer_at_once` takes no longer than handing the rows to a thread."""
         return self.quick and len(query.rows) <= ROWS_ON_THE_LOOP and not query.shap_values
 
     def answer_at_once(self, query: Query) -> Scored:
-        """Do what `answer` does, for what is answered at once."""
-        return _result(self.answer(query))
+        """Do what `answer` does, but for SHAP values, without letting others do anything meanwhile."""
+        explainer, explanations = self.explainer, {}
+        self._check_explainable(query)
+        try:
+            scores = self.model.scorer.score(query.rows)
+            anomalous = scores > self.model.scorer.threshold
+            found = _places(anomalous)
+            if explainer is not None and (places := _explained(query, found, explainer)):
+                said = self._explanations(explainer, query.rows[places], scores[places])
+                explanations = dict(zip(places, said, strict=False))
+        except Exception as error:
+            raise self._problem(error, len(query.rows)) from error
+        return self._scored(scores, anomalous, found, explanations)
 
     async def answer(self, query: Query) -> Scored:
         """Return what the model says of the rows.
@@ -76,45 +86,31 @@ class DataPlane:
         Raises Problem: 4xx for rows that the model does not take, 500 for the model's own errors, 504 when it takes
         longer than the time limit.
         """
-        every_row = query.explain == "all" or query.shap_values
-        if every_row:
-            self._check_explainable(len(query.rows))
-        fast = self.model.fast and len(query.rows) <= ROWS_ON_THE_LOOP
+        if self.answers_at_once(query):
+            return self.answer_at_once(query)
+        explainer, rows, explanations, values = self.explainer, query.rows, {}, None
+        self._check_explainable(query)
         try:
-            scores = await self._run(lambda: self._score(query.rows), None if fast else self._scoring)
-            anomalous: NDArray[np.bool_] = scores > self.model.scorer.threshold
-            found = anomalous.nonzero()[0].tolist()
-            explanations, shap_values = await self._explain(query, scores, found)
-        except UnacceptableRowsError as error:
-            raise Problem(400, "UnacceptableValue", str(error), "rows") from None
-        except TimeoutError:
-            raise Problem(504, "Timeout", f"no answer within {self._timeout:g} s; send fewer rows") from None
+            scores = await self._in(self._scoring, self.model.scorer.score, rows)
+            anomalous = scores > self.model.scorer.threshold
+            found = _places(anomalous)
+            if explainer is not None and (places := _explained(query, found, explainer)):
+                said = await self.explain(rows[places], scores[places])
+                explanations = dict(zip(places, said, strict=False))
+            if explainer is not None and query.shap_values:
+                values = await self._in(self._explaining, explainer.shap_values, rows, scores)
         except Exception as error:
-            log.exception("the model failed", extra={"rows": len(query.rows)})
-            raise Problem(500, "ModelError", f"the model failed on these rows: {type(error).__name__}") from error
-        return Scored(
-            scores=scores,
-            anomalous=anomalous,
-            confidence=self.confidence(scores),
-            ids={row: next(self._ids) for row in found},
-            explanations=explanations,
-            shap_values=shap_values,
-        )
+            raise self._problem(error, len(rows)) from error
+        return self._scored(scores, anomalous, found, explanations, values)
 
     async def explain(self, rows: Floats, scores: Floats) -> list[dict[str, Any]]:
         """Explain rows that have been scored already; empty while explanations are off or fail."""
         explainer = self.explainer
         if explainer is None:
             return []
-        try:
-            executor = None if explainer.fast else self._explaining
-            return await self._run(lambda: explainer.explain(rows, scores), executor)
-        except TimeoutError:
-            raise
-        except Exception:
-            log.exception("the explainer failed", extra={"rows": len(rows)})
-            self.failed_explanations += 1
-            return []
+        if explainer.fast:
+            return self._explanations(explainer, rows, scores)
+        return await self._in(self._explaining, self._explanations, explainer, rows, scores)
 
     def confidence(self, scores: Floats) -> Floats | None:
         """Return the share of training rows with a less anomalous score; none where they are not known."""
@@ -129,58 +125,65 @@ class DataPlane:
         self._scoring.shutdown(wait=False, cancel_futures=True)
         self._explaining.shutdown(wait=False, cancel_futures=True)
 
-    def _check_explainable(self, rows: int) -> None:
+    def _check_explainable(self, query: Query) -> None:
+        if query.explain != "all" and not query.shap_values:
+            return
         if self.explainer is None:
             raise Problem(409, "ExplanationsOff", "explanations are off for this model (spec.explanations.enabled)")
-        if rows > EXPLAINED_ON_DEMAND:
+        if (rows := len(query.rows)) > EXPLAINED_ON_DEMAND:
             raise bad_input(
                 "TooManyRows", "rows", expected=f"at most {EXPLAINED_ON_DEMAND} rows", received=rows, status=413
             )
 
-    async def _run(self, work: Callable[[], T], executor: ThreadPoolExecutor | None) -> T:
-        """Do the work here, or in a thread within the time limit."""
-        if executor is None:
-            return work()
-        return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, work), self._timeout)
+    async def _in(self, executor: ThreadPoolExecutor, work: Callable[..., T], *given: Any) -> T:
+        """Do the work in a thread, within the time limit."""
+        return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, work, *given), self._timeout)
 
-    def _score(self, rows: Floats) -> Floats:
-        scores = self.model.scorer.score(rows)
-        # The sum is quicker to look at; it may exceed what is finite where no score does.
-        if not math.isfinite(np.add.reduce(scores)) and not np.isfinite(scores).all():
-            raise ArithmeticError("the model returned a score that is no finite number")
-        return scores
+    def _explanations(self, explainer: Explainer, rows: Floats, scores: Floats) -> list[dict[str, Any]]:
+        """Return the explanations; a fault costs them alone, not the answer."""
+        try:
+            return explainer.explain(rows, scores)
+        except Exception:
+            log.exception("the explainer failed", extra={"rows": len(rows)})
+            self.failed_explanations += 1
+            return []
 
-    async def _explain(
-        self, query: Query, scores: Floats, anomalies: list[int]
-    ) -> tuple[dict[int, dict[str, Any]], Floats | None]:
-        """Return the explanations of the answer, and SHAP values of all rows if asked.
+    def _problem(self, error: Exception, rows: int) -> Problem:
+        """Return what the client is told of an error."""
+        if isinstance(error, UnacceptableRowsError):
+            return Problem(400, "UnacceptableValue", str(error), "rows")
+        if isinstance(error, TimeoutError):
+            return Problem(504, "Timeout", f"no answer within {self._timeout:g} s; send fewer rows")
+        log.error("the model failed", exc_info=error, extra={"rows": rows})
+        return Problem(500, "ModelError", f"the model failed on these rows: {type(error).__name__}")
 
-        A slow explainer is asked only by those who want explanations above all: users must not wait for it.
-        """
-        explainer, rows = self.explainer, query.rows
-        if explainer is None:
-            return {}, None
-        places: list[int] = []
-        if query.explain == "all":
-            places = list(range(len(rows)))
-        elif query.explain == "anomalies" and explainer.fast:
-            places = anomalies[:EXPLAINED_IN_ANSWER]
-        said: list[dict[str, Any]] = []
-        if places:
-            some = slice(None) if len(places) == len(rows) else places
-            said = await self.explain(rows[some], scores[some])
-        values = None
-        if query.shap_values:
-            values = await self._run(lambda: explainer.shap_values(rows, scores), self._explaining)
-        return dict(zip(places, said, strict=False)), values
+    def _scored(
+        self,
+        scores: Floats,
+        anomalous: NDArray[np.bool_],
+        found: list[int],
+        explanations: dict[int, dict[str, Any]],
+        shap_values: Floats | None = None,
+    ) -> Scored:
+        return Scored(
+            scores=scores,
+            anomalous=anomalous,
+            confidence=self.confidence(scores),
+            ids={row: next(self._ids) for row in found},
+            explanations=explanations,
+            shap_values=shap_values,
+        )
 
 
-def _result(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns that waits for nothing."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        value: T = done.value
-        return value
-    coroutine.close()
-    raise RuntimeError("it waits for something")
+def _places(anomalous: NDArray[np.bool_]) -> list[int]:
+    return list(compress(count(), anomalous.tolist()))
+
+
+def _explained(query: Query, anomalies: list[int], explainer: Explainer) -> list[int]:
+    """Return the rows whose explanation is part of the answer.
+
+    A slow explainer is asked only by those who want explanations above all: users must not wait for it.
+    """
+    if query.explain == "all":
+        return list(range(len(query.rows)))
+    return anomalies[:EXPLAINED_IN_ANSWER] if query.explain == "anomalies" and explainer.fast else []

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from anomaly_detector.accounting import Accounting
 from anomaly_detector.intake import OVERLOADED
@@ -60,7 +59,7 @@ class Exchange:
         times = (turn.began, turn.parsed, at, time.perf_counter())
         asyncio.get_running_loop().call_soon(self._account, turn, scored, times)
         if turn.source == "user":
-            self._pod.last_own_user_answer = datetime.now(UTC)
+            self._pod.last_own_user_answer = time.time()
         return answer
 
     def fail(self, turn: Turn, problem: Problem) -> Answer:

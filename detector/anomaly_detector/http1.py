@@ -4,8 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from time import time
+from types import MappingProxyType
 
 MOST_HEAD, MOST_BODY = 8 * 1024, 16 * 1024
 """Bytes of a request that may be an everyday one."""
@@ -28,16 +30,13 @@ class Request:
     """A POST whose body is there."""
 
     path: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     """By name in lower case."""
+    content_type: str
+    """Media type without parameters; as RFC 9110 says where none is given."""
     body: bytes
     end: int
     """Where the next request begins."""
-
-    @property
-    def content_type(self) -> str:
-        """Media type without parameters; as RFC 9110 says where none is given."""
-        return self.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
 
 
 @dataclass(slots=True)
@@ -61,7 +60,16 @@ def read(data: bytes, start: int = 0) -> Request | None:
         if len(data) - start >= MOST_HEAD or not b"POST ".startswith(data[start : start + 5]):
             raise UnusualError
         return None
-    found = _HEAD.fullmatch(data, start, end + len(_END))
+    body = end + len(_END)
+    path, headers, content_type, length = _head(data[start:body])
+    after = body + length
+    return Request(path, headers, content_type, data[body:after], after) if after <= len(data) else None
+
+
+@lru_cache(maxsize=256)  # clients that keep their connection send the same head again and again
+def _head(head: bytes) -> tuple[str, Mapping[str, str], str, int]:
+    """Return the path, the headers, the content type and the length of the body."""
+    found = _HEAD.fullmatch(head)
     if found is None:
         raise UnusualError
     headers = _headers(found[2])
@@ -69,9 +77,8 @@ def read(data: bytes, start: int = 0) -> Request | None:
     unusual = not _NOT_EVERYDAY.isdisjoint(headers) or headers.get("connection", "keep-alive").lower() != "keep-alive"
     if unusual or not length.isdigit() or len(length) > _DIGITS or int(length) > MOST_BODY:
         raise UnusualError
-    body = found.end()
-    after = body + int(length)
-    return Request(found[1].decode(), headers, data[body:after], after) if after <= len(data) else None
+    content_type = headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
+    return found[1].decode(), MappingProxyType(headers), content_type, int(length)
 
 
 def read_answer(data: bytes) -> Response | None:

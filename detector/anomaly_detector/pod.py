@@ -58,7 +58,8 @@ class Pod:
     intake: Intake = field(default_factory=Intake)
     in_flight: int = 0
     """Requests whose body is there and whose answer is not."""
-    last_own_user_answer: datetime | None = None
+    last_own_user_answer: float | None = None
+    """Seconds since the epoch."""
     open_connections: Callable[[], int] = lambda: 0
     """Of users, on port 8080."""
     boot_id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -161,7 +162,7 @@ class Pod:
             latency={source: tuple(tally.latency) for source, tally in heard.items()},
             rssBytes=resident_bytes(),
             openUserConnections=self.open_connections(),
-            lastOwnUserAnswer=None if last is None else _rfc3339(last),
+            lastOwnUserAnswer=None if last is None else _rfc3339(datetime.fromtimestamp(last, UTC)),
             drift=serving.observer.drift if serving else Drift(),
             shadow=serving.shadow.comparison.report() if serving else Shadow(),
             scikitLearn=_scikit_learn(),

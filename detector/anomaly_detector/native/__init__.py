@@ -21,6 +21,8 @@ NODE = np.dtype(
     [("threshold", np.float32), ("left", np.int32), ("feature", np.int32), ("missing_left", np.int32)], align=True
 )
 """`struct node` of kernel.c."""
+WIDEST = 4096
+"""Features of a row that `path_length` may round on the stack."""
 
 
 class Kernel:
@@ -37,19 +39,25 @@ class Kernel:
         if loaded.source_hash() != wanted:
             raise ValueError(f"{library.name} was compiled from another {SOURCE.name}")
         self._path_lengths = loaded.path_lengths
-        self._path_lengths.argtypes = [pointer, number, number, *[pointer] * 3, number, number, pointer]
+        self._path_lengths.argtypes = [pointer, number, pointer, pointer]
         self._shap_values = loaded.shap_values
         self._shap_values.argtypes = [pointer, number, number, *[pointer] * 6, number, number, pointer]
         self._merge = loaded.merge
         self._merge.argtypes = [pointer, number, pointer, number, pointer]
         for function in (self._path_lengths, self._shap_values, self._merge):
             function.restype = None
+        # So short that letting other threads run meanwhile would take longer.
+        self._path_length = ctypes.PyDLL(str(library)).path_length
+        self._path_length.argtypes = [ctypes.c_char_p, pointer]
+        self._path_length.restype = ctypes.c_double
 
-    def path_lengths(self, rows: NDArray[np.float32], trees: "Addresses", count: int, depth: int) -> Floats:
-        """Return summed path lengths of rows; `trees` are the nodes (dtype NODE), values and roots."""
-        rows = np.ascontiguousarray(rows, dtype=np.float32)
+    def path_lengths(self, rows: Floats, forest: "Forest") -> Floats:
+        """Return the summed path lengths of rows (n, features), which are rounded to float32 as scikit-learn does."""
+        rows = np.ascontiguousarray(rows, dtype=np.float64)
+        if len(rows) == 1:  # to find out where an array lies takes longer than all that is done there
+            return np.array([self._path_length(rows.tobytes(), forest.address)])
         total = np.empty(len(rows))
-        self._path_lengths(rows.ctypes.data, *rows.shape, *trees.pointers, count, depth, total.ctypes.data)
+        self._path_lengths(rows.ctypes.data, len(rows), forest.address, total.ctypes.data)
         return total
 
     def shap_values(
@@ -73,6 +81,21 @@ class Addresses:
     def __init__(self, *arrays: NDArray[Any]) -> None:
         self._arrays = tuple(np.ascontiguousarray(array) for array in arrays)
         self.pointers = tuple(array.ctypes.data for array in self._arrays)
+
+
+class Forest:
+    """`struct forest` of kernel.c, and the arrays that it points to: nodes (dtype NODE), their values, the roots."""
+
+    class _Fields(ctypes.Structure):
+        _fields_ = (
+            *((name, ctypes.c_void_p) for name in ("nodes", "value", "roots")),
+            *((name, ctypes.c_int64) for name in ("trees", "depth", "width")),
+        )
+
+    def __init__(self, nodes: NDArray[Any], value: Floats, roots: NDArray[np.int32], *, depth: int, width: int) -> None:
+        self._arrays = Addresses(nodes, value, roots)
+        self._fields = self._Fields(*self._arrays.pointers, len(roots), depth, width)
+        self.address = ctypes.addressof(self._fields)
 
 
 def _load() -> Kernel | None:

@@ -42,30 +42,47 @@ static inline void walk(const float *row, const struct node *nodes, int64_t dept
         }
 }
 
-/* Add up, for each of `count` rows, the path lengths in all trees, in the order of the trees. */
-void path_lengths(const float *rows, int64_t count, int64_t width, const struct node *nodes, const double *value,
-                  const int32_t *roots, int64_t trees, int64_t depth, double *total)
+/* All nodes of all trees, the path length that ends in each, and where the trees begin. */
+struct forest {
+    const struct node *nodes;
+    const double *value;
+    const int32_t *roots;
+    int64_t trees;
+    int64_t depth;
+    int64_t width;
+};
+
+/* Add up a row's path lengths in all trees, in the order of the trees. The caller guarantees that a row of floats fits
+ * on the stack. */
+double path_length(const double *exact, const struct forest *of)
 {
-    for (int64_t i = 0; i < count; i++) {
-        const float *row = rows + i * width;
-        int gaps = 0;
-        for (int64_t f = 0; f < width; f++)
-            gaps |= row[f] != row[f];
-        double sum = 0;
-        for (int64_t tree = 0; tree < trees; tree += TOGETHER) {
-            int32_t at[TOGETHER];
-            int64_t some = trees - tree < TOGETHER ? trees - tree : TOGETHER;
-            for (int64_t k = 0; k < TOGETHER; k++)
-                at[k] = roots[tree + (k < some ? k : 0)];
-            if (gaps)
-                walk(row, nodes, depth, 1, at);
-            else
-                walk(row, nodes, depth, 0, at);
-            for (int64_t k = 0; k < some; k++)
-                sum += value[at[k]];
-        }
-        total[i] = sum;
+    float row[of->width];
+    int gaps = 0;
+    for (int64_t f = 0; f < of->width; f++) {
+        row[f] = (float)exact[f];
+        gaps |= row[f] != row[f];
     }
+    double sum = 0;
+    for (int64_t tree = 0; tree < of->trees; tree += TOGETHER) {
+        int32_t at[TOGETHER];
+        int64_t some = of->trees - tree < TOGETHER ? of->trees - tree : TOGETHER;
+        for (int64_t k = 0; k < TOGETHER; k++)
+            at[k] = of->roots[tree + (k < some ? k : 0)];
+        if (gaps)
+            walk(row, of->nodes, of->depth, 1, at);
+        else
+            walk(row, of->nodes, of->depth, 0, at);
+        for (int64_t k = 0; k < some; k++)
+            sum += of->value[at[k]];
+    }
+    return sum;
+}
+
+/* Do so for each of `count` rows. */
+void path_lengths(const double *rows, int64_t count, const struct forest *of, double *total)
+{
+    for (int64_t i = 0; i < count; i++)
+        total[i] = path_length(rows + i * of->width, of);
 }
 
 /* Leaves with the same `length` (at most 8) features on their paths, in runs that have the very same ones: `columns` is

@@ -24,7 +24,7 @@ class Contract:
     max_rows: int = 100_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Payload:
     """A request, as far as protocols care."""
 
@@ -34,7 +34,7 @@ class Payload:
     """To be asked for names in lower case."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Query:
     """Rows to score and what to say about them."""
 
@@ -46,7 +46,7 @@ class Query:
     """The protocol's own: what the answer must repeat."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Scored:
     """What the model says, row by row."""
 
@@ -62,7 +62,7 @@ class Scored:
     """Rows x features, if they were asked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Answer:
     """What to send back."""
 

@@ -29,8 +29,9 @@ class Predict:
         body = loads(payload.body)
         if type(body) is not dict:
             raise bad_input("WrongType", "body", expected='an object {"rows": [...]}', received=kind(body))
-        if unknown := body.keys() - _KEYS:
-            raise bad_input("UnknownField", min(unknown)[:80], expected="rows, features", received="another field")
+        if not body.keys() <= _KEYS:
+            unknown = min(body.keys() - _KEYS)
+            raise bad_input("UnknownField", unknown[:80], expected="rows, features", received="another field")
         rows = body.get("rows")
         if "features" in body:
             matrix = reorder(rows, body["features"], contract, "features", strict=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from anomaly_detector.problems import Problem, bad_input
 from anomaly_detector.protocols import Contract
+from anomaly_detector.usual import are_usual
 
 _NUMBERS = frozenset({float, int, type(None)})
 _LARGEST = float(np.finfo(np.float32).max)  # beyond it a tree, which computes in float32, sees infinity
@@ -43,10 +44,8 @@ def by_position(rows: Any, contract: Contract, field: str = "rows") -> NDArray[n
     _check_length(rows, contract, field)
     width = len(contract.features)
     for index, row in enumerate(rows):
-        if type(row) is not list:
-            raise bad_input("WrongType", f"{field}[{index}]", expected=f"a list of {width} numbers", received=kind(row))
-        if len(row) != width:
-            raise _wrong_width(f"{field}[{index}]", contract, len(row))
+        if type(row) is not list or len(row) != width:
+            raise _misshapen(f"{field}[{index}]", row, contract)
     return _matrix(rows, contract, field)
 
 
@@ -93,6 +92,8 @@ def reorder(rows: Any, columns: Any, contract: Contract, field: str, *, strict: 
 
 def finish(matrix: NDArray[np.float64], contract: Contract, field: str) -> NDArray[np.float64]:
     """Check a matrix of the model's columns for values that the model does not take. Raises Problem."""
+    if (contract.accepts_missing and contract.accepts_infinite) or are_usual(matrix):
+        return matrix
     if not contract.accepts_missing and (missing := np.isnan(matrix)).any():
         place = _place(missing, contract, field)
         raise bad_input("MissingValue", place, expected="a number (this model takes no missing values)", received="NaN")
@@ -141,9 +142,12 @@ def _check_length(rows: Any, contract: Contract, field: str) -> None:
         )
 
 
-def _wrong_width(field: str, contract: Contract, received: int) -> Problem:
-    expected = f"{len(contract.features)} numbers ({_listed(contract.features)})"
-    return bad_input("WrongShape", field, expected=expected, received=received)
+def _misshapen(field: str, row: Any, contract: Contract) -> Problem:
+    width = len(contract.features)
+    if type(row) is not list:
+        return bad_input("WrongType", field, expected=f"a list of {width} numbers", received=kind(row))
+    expected = f"{width} numbers ({_listed(contract.features)})"
+    return bad_input("WrongShape", field, expected=expected, received=len(row))
 
 
 def _place(wrong: NDArray[np.bool_], contract: Contract, field: str) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from anomaly_detector.bundle import BundleError, read_bundle
 from anomaly_detector.scoring import estimators, scaling
-from anomaly_detector.scoring.forest import FlatForest, as_float32
+from anomaly_detector.scoring.forest import FlatForest
 from anomaly_detector.scoring.loading import RefusedError, load_model
 
 Floats = NDArray[np.float64]
@@ -131,7 +131,7 @@ def _before(
 
 
 def _forest_score(forest: FlatForest, rows: Floats) -> Floats:
-    return forest.score_of(forest.path_lengths(as_float32(rows)))
+    return forest.score_of(forest.path_lengths(rows))
 
 
 def _compare(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_detector.native import KERNEL, NODE, Addresses
+from anomaly_detector.native import KERNEL, NODE, WIDEST, Forest
 
 Floats = NDArray[np.float64]
 CHUNK_ROWS = 512
@@ -49,13 +49,15 @@ class FlatForest:
     """Trees * c(samples per tree); 0 if each tree saw a single row."""
     width: int
     """Features of a row."""
-    addresses: Addresses = field(init=False, repr=False, compare=False)
+    native: Forest = field(init=False, repr=False, compare=False)
+    """The same for the compiled kernel."""
 
     def __post_init__(self) -> None:
         nodes = np.empty(len(self.left), dtype=NODE)
         for name in NODE.names or ():
             nodes[name] = getattr(self, name)
-        object.__setattr__(self, "addresses", Addresses(nodes, self.value, self.roots))
+        native = Forest(nodes, self.value, self.roots, depth=self.depth, width=self.width)
+        object.__setattr__(self, "native", native)
 
     @classmethod
     def from_arrays(cls, arrays: Any) -> "FlatForest":
@@ -87,17 +89,17 @@ class FlatForest:
             node = self.left.take(node) + right
         return node
 
-    def path_lengths(self, rows: NDArray[np.float32]) -> Floats:
+    def path_lengths(self, rows: Floats) -> Floats:
         """Return the summed path length of each row over all trees, shape (rows,)."""
-        if KERNEL is not None:
-            return KERNEL.path_lengths(rows, self.addresses, len(self.roots), self.depth)
+        if KERNEL is not None and self.width <= WIDEST:
+            return KERNEL.path_lengths(rows, self.native)
         return self.path_lengths_by_numpy(rows)
 
-    def path_lengths_by_numpy(self, rows: NDArray[np.float32]) -> Floats:
+    def path_lengths_by_numpy(self, rows: Floats) -> Floats:
         """Do the same without the compiled kernel."""
         total = np.empty(len(rows))
         for at in range(0, len(rows), CHUNK_ROWS):
-            leaves = self.leaves(rows[at : at + CHUNK_ROWS])
+            leaves = self.leaves(as_float32(rows[at : at + CHUNK_ROWS]))
             # A cumulative sum keeps the order of the trees; np.sum may pair them otherwise.
             total[at : at + CHUNK_ROWS] = np.cumsum(self.value.take(leaves), axis=0)[-1]
         return total

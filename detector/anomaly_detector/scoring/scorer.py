@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_detector.scoring.forest import FlatForest, as_float32
+from anomaly_detector.usual import are_usual
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ class Described:
 
     def check(self, rows: Floats) -> None:
         """Raise UnacceptableRowsError for rows that the model does not take."""
-        if self.accepts_infinite and self.accepts_missing:
+        if (self.accepts_infinite and self.accepts_missing) or are_usual(rows):
             return
         if not self.accepts_infinite and np.isinf(rows).any():
             raise UnacceptableRowsError("rows: the model takes no infinite values")
@@ -80,7 +81,7 @@ class ForestScorer(Described):
     def score(self, rows: Floats) -> Floats:
         """Return anomaly scores; see Scorer."""
         self.check(rows)
-        return self.forest.score_of(self.forest.path_lengths(self.forest_rows(rows)))
+        return self.forest.score_of(self.forest.path_lengths(self.transform(rows)))
 
     def forest_rows(self, rows: Floats) -> NDArray[np.float32]:
         """Return rows as the trees compare them."""
@@ -94,6 +95,9 @@ class SklearnScorer(Described):
     function: Callable[[Floats], Floats]
 
     def score(self, rows: Floats) -> Floats:
-        """Return anomaly scores; see Scorer."""
+        """Return anomaly scores; see Scorer. Raises ArithmeticError where the model has none."""
         self.check(rows)
-        return np.asarray(self.function(rows), dtype=np.float64).reshape(len(rows))
+        scores = np.asarray(self.function(rows), dtype=np.float64).reshape(len(rows))
+        if not np.isfinite(scores).all():
+            raise ArithmeticError("the model returned a score that is no finite number")
+        return scores

@@ -14,7 +14,7 @@ SETTINGS = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow
 
 def assert_alike(model, rows):
     flat = flatten_forest(model)
-    scores = flat.score_of(flat.path_lengths(as_float32(rows)))
+    scores = flat.score_of(flat.path_lengths(rows))
     expected = -model.score_samples(rows)
     assert np.abs(scores - expected).max() <= 1e-12
     assert np.array_equal(np.where(scores > -model.offset_, -1, 1), model.predict(rows))
@@ -74,7 +74,7 @@ def test_values_on_a_threshold_and_one_float_beside_it_go_the_right_way():
 def test_values_too_large_for_float32_score_as_infinite_ones():
     model = IsolationForest(n_estimators=10, random_state=2).fit(np.random.default_rng(2).normal(size=(300, 2)))
     flat = flatten_forest(model)
-    huge, infinite = (flat.path_lengths(as_float32(np.full((1, 2), v))) for v in (1e300, np.inf))
+    huge, infinite = (flat.path_lengths(np.full((1, 2), v)) for v in (1e300, np.inf))
     assert huge == infinite
 
 

@@ -16,7 +16,6 @@ from anomaly_detector import native
 from anomaly_detector.drift.statistics import merge_by_numpy
 from anomaly_detector.explain.treeshap import TreeShap
 from anomaly_detector.scoring.estimators import flatten_forest
-from anomaly_detector.scoring.forest import as_float32
 
 compile_kernel = runpy.run_path(str(Path(__file__).parents[3] / "hatch_build.py"))["compile_kernel"]
 
@@ -43,8 +42,9 @@ def test_path_lengths_are_the_same_to_the_last_bit(seed, trees, width, count):
     data[random.random(data.shape) < 0.1] = np.nan
     flat = flatten_forest(IsolationForest(n_estimators=trees, random_state=seed).fit(data))
     rows = rows_with_gaps(seed, count, width)
-    by_kernel = native.KERNEL.path_lengths(rows, flat.addresses, trees, flat.depth)
-    assert np.array_equal(by_kernel, flat.path_lengths_by_numpy(rows))
+    expected = flat.path_lengths_by_numpy(rows)
+    assert np.array_equal(native.KERNEL.path_lengths(rows, flat.native), expected)
+    assert [native.KERNEL.path_lengths(row[None], flat.native)[0] for row in rows] == expected.tolist()
 
 
 @compiled
@@ -83,9 +83,21 @@ def test_a_library_from_another_source_is_not_used(tmp_path):
         native.Kernel(tmp_path / "kernel.so")
 
 
-def test_float32_rows_of_any_layout_are_taken():
-    flat = flatten_forest(
-        IsolationForest(n_estimators=5, random_state=0).fit(np.random.default_rng(0).normal(size=(99, 2)))
-    )
-    rows = as_float32(np.random.default_rng(1).normal(size=(2, 40)))
+def forest_of(width):
+    data = np.random.default_rng(0).normal(size=(99, width))
+    return flatten_forest(IsolationForest(n_estimators=5, random_state=0).fit(data))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 40])
+def test_rows_of_any_layout_and_precision_are_taken(kind, count):
+    flat = forest_of(2)
+    rows = np.random.default_rng(1).normal(size=(2, count)).astype(kind)
     assert np.array_equal(flat.path_lengths(rows.T), flat.path_lengths_by_numpy(np.ascontiguousarray(rows.T)))
+
+
+@pytest.mark.parametrize("width", [native.WIDEST, native.WIDEST + 1])
+def test_rows_of_any_width_are_taken(width):
+    flat = forest_of(width)
+    rows = np.random.default_rng(1).normal(size=(3, width))
+    assert np.array_equal(flat.path_lengths(rows), flat.path_lengths_by_numpy(rows))
