@@ -28,6 +28,7 @@ DTYPES = {
 """NumPy's names of the datatypes in which a table of numbers arrives."""
 _CELLS = frozenset({float, int, bool, type(None)})
 _MAX_DIMENSIONS = 2
+_MOST_DIGITS = 12
 
 
 def read_tensor(value: Any, where: str, raw: bytes | None) -> NDArray[np.float64]:
@@ -73,7 +74,8 @@ def split_binary(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
     """Return the JSON and the raw tensors behind it, by the header `Inference-Header-Content-Length`."""
     if header_length is None:
         return body, b""
-    if not (header_length.isascii() and header_length.isdigit()) or int(header_length) > len(body):
+    digits = header_length.isascii() and header_length.isdigit() and len(header_length) <= _MOST_DIGITS
+    if not digits or int(header_length) > len(body):
         raise bad_input(
             "WrongHeader",
             "Inference-Header-Content-Length",

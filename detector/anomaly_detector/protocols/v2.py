@@ -39,8 +39,8 @@ class Infer:
                 "TooManyRows", "inputs", expected=f"at most {contract.max_rows} rows", received=len(matrix), status=413
             )
         request_id = body.get("id", "")
-        if type(request_id) is not str:
-            raise bad_input("WrongType", "id", expected="a string", received=kind(request_id))
+        if type(request_id) is not str or not _is_text(request_id):
+            raise bad_input("WrongType", "id", expected="a string of Unicode", received=kind(request_id))
         outputs = _outputs(body)
         return Query(
             rows=matrix,
@@ -140,6 +140,15 @@ def _table(tensors: dict[str, NDArray[np.float64]], contract: Contract) -> NDArr
     if unknown := tensors.keys() - set(contract.features):
         raise bad_input("UnknownFeature", "inputs", expected=", ".join(contract.features)[:300], received=min(unknown))
     return np.ascontiguousarray(np.column_stack(columns))
+
+
+def _is_text(value: str) -> bool:
+    """Say whether it can be written: JSON's escapes may name half of a character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _names(tensors: dict[str, Any]) -> str:

@@ -188,15 +188,19 @@ def alias(mlflow_server, namespace):
 
 @pytest.fixture(scope="module")
 def leading(start_operator, defined):
-    """Return a function that starts another replica and returns when it leads."""
-    replicas = []
+    """Return a function that starts another replica and returns when it leads; one with the same settings stays."""
+    replicas, wanted = [], None
 
     def lead(*, fresh=False, **settings):
+        nonlocal wanted
+        if replicas and replicas[-1].running and settings != wanted:
+            replicas[-1].kill()
         if fresh or not replicas or not replicas[-1].running:
             # One that was killed holds the Lease still: waiting for its end is what test_process is about.
             defined.kubectl("delete", "lease", NAME, "-n", SYSTEM, "--ignore-not-found")
             replicas.append(start_operator(f"replica-{len(replicas)}", **settings))
             replicas[-1].wait_for("leader")
+            wanted = settings
         return replicas[-1]
 
     return lead

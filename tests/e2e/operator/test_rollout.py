@@ -72,10 +72,10 @@ def test_a_breach_while_the_registry_is_unreachable_is_rolled_back_by_an_operato
     wait(defined, namespace, f"jsonpath={{.status.active.version}}={versions[0]}")
     color, decision = selected(defined, namespace)
     assert (color, decision["outcome"], decision["reason"]) == ("blue", "RolledBack", "DriftDetected")
-    # It found everything as the replica before had left it, but for the preview, whose standby serves now.
-    assert fresh.metric('anomaly_operator_actions_total{action="ApplyChild",outcome="done"}') == 1
+    # It found everything as the replica before had left it, but for the preview, whose standby serves now; and which
+    # that one may have been about to move to blue when it was killed.
+    assert fresh.metric('anomaly_operator_actions_total{action="ApplyChild",outcome="done"}') in (1, 2)
     assert fresh.metric('anomaly_operator_actions_total{action="SwitchTraffic",outcome="done"}') == 1
-    fresh.terminate()
 
 
 @pytest.mark.switchboard

@@ -66,7 +66,10 @@ def test_any_json_is_rows_or_a_problem(codec, body):
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
-@given(body=st.binary(max_size=200), length=st.none() | st.text(max_size=5) | st.integers(-5, 300).map(str))
+@given(
+    body=st.binary(max_size=200),
+    length=st.none() | st.text(max_size=5) | st.integers(-5, 300).map(str) | st.integers(1, 9000).map("0".__mul__),
+)
 def test_any_bytes_are_rows_or_a_problem(codec, body, length):
     headers = {} if length is None else {HEADER_LENGTH.lower(): length}
     accepts_or_explains(codec, body, headers=headers)
