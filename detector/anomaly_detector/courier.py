@@ -2,7 +2,8 @@
 
 Copies are many and small, and a whole HTTP client does more for each than the model does; so the connection speaks the
 little HTTP that our own answers need. From the first answer that is written otherwise, by some proxy, aiohttp carries
-the requests.
+the requests. A connection that was kept may have been closed meanwhile: then the request was not read, and is sent once
+more over a new one.
 """
 
 import asyncio
@@ -27,6 +28,10 @@ class NoAnswerError(Exception):
     """Say that a request was not answered."""
 
 
+class UnreadAnswerError(Exception):
+    """Say that an answer came that nobody has read: the next one will be."""
+
+
 class Courier:
     """Posts JSON to `url`, http without user or query."""
 
@@ -36,19 +41,24 @@ class Courier:
         self._start = f"POST {where.path} HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Type: application/json\r\n"
         self._line: _Line | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._by_aiohttp = False
+        self._kept = False
+        """Whether aiohttp's newest request went over a connection that was used before."""
 
     async def post(self, body: bytes, headers: Mapping[str, str]) -> http1.Response:
-        """Return the answer. Raises NobodyThereError or NoAnswerError."""
-        if self._session is None and len(body) <= SMALL_BYTES:
-            try:
-                async with asyncio.timeout(SECONDS):
-                    return await self._post(body, headers)
-            except http1.UnusualError:
-                pass
-            except (OSError, TimeoutError) as error:  # its line may still bring an answer that nobody waits for
-                self._hang_up()
-                raise NoAnswerError(repr(error)) from None
-        return await self._post_by_aiohttp(body, headers)
+        """Return the answer. Raises NobodyThereError, NoAnswerError or UnreadAnswerError."""
+        if self._by_aiohttp or len(body) > SMALL_BYTES:
+            return await self._post_by_aiohttp(body, headers)
+        try:
+            async with asyncio.timeout(SECONDS):
+                return await self._post(body, headers)
+        except http1.UnusualError:  # to ask again would count twice over there
+            self._hang_up()
+            self._by_aiohttp = True
+            raise UnreadAnswerError from None
+        except (OSError, TimeoutError) as error:  # its line may still bring an answer that nobody waits for
+            self._hang_up()
+            raise NoAnswerError(repr(error)) from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -57,14 +67,23 @@ class Courier:
             await self._session.close()
 
     async def _post(self, body: bytes, headers: Mapping[str, str]) -> http1.Response:
-        if self._line is None or self._line.closed:
-            self._line = await self._connect()
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         head = f"{self._start}{lines}Content-Length: {len(body)}\r\n\r\n"
-        answer = await self._line.ask(head.encode("utf-8", "surrogateescape") + body)
+        answer = await self._ask(head.encode("utf-8", "surrogateescape") + body)
         if answer.headers.get("connection", "").lower() == "close":
             self._hang_up()
         return answer
+
+    async def _ask(self, request: bytes) -> http1.Response:
+        kept = self._line
+        if kept is not None and not kept.closed:
+            try:
+                return await kept.ask(request)
+            except ConnectionError:
+                if kept.answering:
+                    raise
+        self._line = await self._connect()
+        return await self._line.ask(request)
 
     async def _connect(self) -> "_Line":
         try:
@@ -75,17 +94,29 @@ class Courier:
         return line
 
     async def _post_by_aiohttp(self, body: bytes, headers: Mapping[str, str]) -> http1.Response:
-        if self._session is None:
-            self._hang_up()
-            limits = aiohttp.ClientTimeout(total=SECONDS, connect=CONNECT_SECONDS)
-            self._session = aiohttp.ClientSession(timeout=limits, headers={"content-type": "application/json"})
-        try:
-            async with self._session.post(self._url, data=body, headers=headers) as answer:
-                return http1.Response(answer.status, answer.headers, await answer.read())
-        except aiohttp.ClientConnectorError as error:
-            raise NobodyThereError(repr(error)) from None
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise NoAnswerError(repr(error)) from None
+        session = self._session = self._session or self._open_session()
+        while True:
+            self._kept = False
+            try:
+                async with session.post(self._url, data=body, headers=headers) as answer:
+                    return http1.Response(answer.status, answer.headers, await answer.read())
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                raise NobodyThereError(repr(error)) from None
+            except (aiohttp.ClientError, TimeoutError) as error:
+                closed = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+                if not (closed and self._kept):
+                    raise NoAnswerError(repr(error)) from None
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(self._note_kept)
+        limits = aiohttp.ClientTimeout(total=SECONDS, connect=CONNECT_SECONDS)
+        return aiohttp.ClientSession(
+            timeout=limits, headers={"content-type": "application/json"}, trace_configs=[trace]
+        )
+
+    async def _note_kept(self, *_: object) -> None:
+        self._kept = True
 
     def _hang_up(self) -> None:
         if self._line is not None:
@@ -100,6 +131,11 @@ class _Line(asyncio.Protocol):
         self.closed = False
         self._received = b""
         self._answer: asyncio.Future[http1.Response] | None = None
+
+    @property
+    def answering(self) -> bool:
+        """Say whether part of the newest answer has come."""
+        return bool(self._received)
 
     async def ask(self, request: bytes) -> http1.Response:
         """Return the answer. Raises OSError when the connection ends before, UnusualError when it cannot be read."""

@@ -58,8 +58,6 @@ class Exchange:
         answer = turn.codec.render(turn.query, scored, turn.contract)
         times = (turn.began, turn.parsed, at, time.perf_counter())
         asyncio.get_running_loop().call_soon(self._account, turn, scored, times)
-        if turn.source == "user":
-            self._pod.last_own_user_answer = time.time()
         return answer
 
     def fail(self, turn: Turn, problem: Problem) -> Answer:
@@ -89,9 +87,9 @@ class Exchange:
     def _account(self, turn: Turn, scored: Scored, times: tuple[float, ...]) -> None:
         self._accounting.served(turn.query, scored, turn.source, times)
         self._accounting.observe(turn.query, scored, turn.source)
-        self._copy(turn, scored)
+        self._copy(turn, scored, times[-1] - times[0])
 
-    def _copy(self, turn: Turn, scored: Scored | None) -> None:
+    def _copy(self, turn: Turn, scored: Scored | None, seconds: float | None = None) -> None:
         """Copy what users ask; what the others ask is a copy already."""
         if self._for_users:
-            self._accounting.copy(turn.query, scored, trace_headers(turn.headers))
+            self._accounting.copy(turn.query, scored, trace_headers(turn.headers), seconds)

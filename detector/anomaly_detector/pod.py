@@ -65,6 +65,8 @@ class Pod:
     boot_id: str = field(default_factory=lambda: secrets.token_hex(8))
     started_at: datetime = field(default_factory=lambda: datetime.fromtimestamp(psutil.Process().create_time(), UTC))
     _seq: int = 0
+    _passed_before: int = 0
+    """Requests passed on before the present role."""
 
     @property
     def closing(self) -> bool:
@@ -118,6 +120,7 @@ class Pod:
         """Restart what describes a role; called when the role changes."""
         del assignment
         self.window.reset()
+        self._passed_before = self.pass_through.passed
         if self.serving is not None:
             self.serving.shadow.reset()
             self.serving.observer.restart_drift(self.roles.drift_source)
@@ -163,6 +166,8 @@ class Pod:
             rssBytes=resident_bytes(),
             openUserConnections=self.open_connections(),
             lastOwnUserAnswer=None if last is None else _rfc3339(datetime.fromtimestamp(last, UTC)),
+            ownUserAnswers=self.window.since_reset["user"],
+            passedOn=self.pass_through.passed - self._passed_before,
             drift=serving.observer.drift if serving else Drift(),
             shadow=serving.shadow.comparison.report() if serving else Shadow(),
             scikitLearn=_scikit_learn(),

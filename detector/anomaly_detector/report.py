@@ -95,17 +95,25 @@ class Shadow:
     """
 
     sent: int = 0
+    """The sum of the next three."""
     answered: int = 0
     """Answered 200."""
     failed: int = 0
-    """Answered otherwise, or not at all within the time limit."""
+    """Answered 5xx (but 503), answered 200 with what is no answer, or not answered within the time limit."""
+    refused: int = 0
+    """Answered otherwise: 4xx, for example 413 to a copy that is longer than the request was, or 503. As in `Counts`,
+    that is no failure of the other model."""
     dropped: int = 0
-    """Not sent: no room, an open circuit, or nobody there."""
+    """No word about the other color: no room, an open circuit, nobody there, or an answer that could not be read."""
     rows: int = 0
     labelAgreement: float | None = None  # noqa: N815
     """Share of rows that both label alike."""
     meanScoreDifference: float | None = None  # noqa: N815
     """Mean of other minus own score."""
+    meanOwnMilliseconds: float | None = None  # noqa: N815
+    """Mean time in which this pod answered the requests whose answers were compared, measured within the server."""
+    meanOtherMilliseconds: float | None = None  # noqa: N815
+    """Mean time until the answers to their copies were here: with the way there and back."""
     ownAnomalies: int = 0  # noqa: N815
     otherAnomalies: int = 0  # noqa: N815
     """Anomalies that each track saw in the same rows."""
@@ -147,7 +155,11 @@ class Report:
     """Resident set of the container's process tree."""
     openUserConnections: int = 0  # noqa: N815
     lastOwnUserAnswer: str | None = None  # noqa: N815
-    """When a user's request was last answered by this pod itself, RFC 3339."""
+    """When a user's request was last answered by this pod itself, well or 5xx, RFC 3339."""
+    ownUserAnswers: int | None = None  # noqa: N815
+    """Users' requests that this pod itself answered since its role began, counted as `served`; none: not said."""
+    passedOn: int | None = None  # noqa: N815
+    """Users' requests that the other color answered for this pod since its role began; none: not said."""
     drift: Drift = field(default_factory=Drift)
     shadow: Shadow = field(default_factory=Shadow)
     scikitLearn: str = ""  # noqa: N815

@@ -54,9 +54,12 @@ class Window:
         """Forget everything."""
         self._totals: dict[Source, Tally] = {source: Tally() for source in SOURCES}
         self._slots: deque[tuple[int, dict[Source, Tally]]] = deque()
+        self.since_reset: dict[Source, int] = dict.fromkeys(SOURCES, 0)
+        """Requests counted by `served` since the last reset, however long ago."""
 
     def served(self, source: Source, *, milliseconds: float, rows: int, anomalies: int, failed: bool) -> None:
         """Count a request that was answered; `failed` if 5xx or timed out."""
+        self.since_reset[source] += 1
         bucket = bisect_left(LATENCY_BOUNDS_MS, milliseconds)
         for tally in self._current(source):
             tally.served += 1

@@ -34,6 +34,8 @@ async def test_an_active_pod_copies_what_users_ask_and_compares(prepared, sessio
         await until(compared, "ten copies are compared", detector)
         shadow = (await detector.stats(session))["shadow"]
         assert (shadow["sent"], shadow["failed"], shadow["dropped"], shadow["rows"]) == (10, 0, 0, 20)
+        assert 0 < shadow["meanOwnMilliseconds"] < 30_000
+        assert 0 < shadow["meanOtherMilliseconds"] < 30_000
         assert (shadow["ownAnomalies"], shadow["otherAnomalies"]) == (10, 20)
         assert shadow["labelAgreement"] == 0.5
         assert shadow["meanScoreDifference"] > 0
@@ -135,6 +137,7 @@ async def test_after_a_rollback_requests_go_to_the_other_color_first(prepared, s
         report = await detector.stats(session)
         assert report["lastOwnUserAnswer"] is None
         assert report["counts"] == {}
+        assert (report["ownUserAnswers"], report["passedOn"]) == (0, 1)
         other_color.answer = lambda _body: web.Response(status=503)
         status, body, headers = await predict(session, detector, NORMAL)
         assert (status, body["version"], headers["x-anomaly-revision"]) == (200, "3", "rev-1")
@@ -144,6 +147,7 @@ async def test_after_a_rollback_requests_go_to_the_other_color_first(prepared, s
         report = await detector.stats(session)
         assert report["lastOwnUserAnswer"] is not None
         assert report["counts"]["user"]["served"] == 2
+        assert (report["ownUserAnswers"], report["passedOn"]) == (2, 1)
 
 
 async def test_requests_passed_on_count_as_users_and_are_not_passed_again(prepared, session, other_color):

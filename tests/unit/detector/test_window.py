@@ -41,6 +41,20 @@ def test_what_is_older_than_the_window_is_forgotten():
     assert window.tally("user") == Tally()
 
 
+def test_what_is_counted_since_a_reset_outlives_the_window_and_is_forgotten_with_the_next():
+    clock = Clock()
+    window = Window(30, clock)
+    one(window)
+    one(window, failed=True)
+    one(window, "shadow")
+    window.client_error("user")
+    clock.now += 31
+    one(window)
+    assert window.since_reset == {"user": 3, "shadow": 1, "replay": 0}
+    window.reset()
+    assert window.since_reset == {"user": 0, "shadow": 0, "replay": 0}
+
+
 def test_a_bucket_s_upper_bound_belongs_to_it_and_more_than_all_bounds_to_the_last():
     window = Window(30, Clock())
     one(window, milliseconds=LATENCY_BOUNDS_MS[3])
