@@ -1,6 +1,7 @@
 """When a report is due at once, and which annotations it becomes."""
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -64,6 +65,18 @@ def test_edges_are_crossings_in_either_direction_and_changes_of_role():
     assert is_edge(good, replace(good, role=("active", 2)))
     assert not is_edge(bad, verdict(failed=9, served=100))
     assert not is_edge(good, verdict(failed=1, served=200))
+
+
+def test_reports_of_older_and_of_newer_detectors_are_read():
+    older = json.loads(REPORT_NOW.to_json())
+    for name in ("ownUserAnswers", "passedOn"):
+        del older[name]
+    for name in ("refused", "meanOwnMilliseconds", "meanOtherMilliseconds"):
+        del older["shadow"][name]
+    assert Report.from_json(json.dumps(older)) == REPORT_NOW
+    newer = json.loads(REPORT_NOW.to_json())
+    newer["shadow"]["yetUnknown"] = newer["yetUnknown"] = {"a": 1}
+    assert Report.from_json(json.dumps(newer)) == REPORT_NOW
 
 
 def test_the_keys_of_a_conflict_are_read_from_its_causes():
