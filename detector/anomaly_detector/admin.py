@@ -16,7 +16,6 @@ import orjson
 from aiohttp import web
 from numpy.typing import NDArray
 
-from anomaly_detector.dataplane import EXPLAINED_ON_DEMAND
 from anomaly_detector.plots.plotter import KINDS, Plotter
 from anomaly_detector.pod import Pod, Serving
 from anomaly_detector.problems import Problem, bad_input
@@ -36,8 +35,6 @@ LEEWAY_SECONDS = 5
 DEFAULT_REFERENCE_ROWS = 256
 NEWEST_ANOMALIES = 100
 TOP_ANOMALIES = 10
-SLOWLY_EXPLAINED = 32
-"""Rows whose SHAP values are averaged where a row takes milliseconds."""
 
 
 class AdminServer:
@@ -170,8 +167,8 @@ class AdminServer:
         start, end = _seconds(request, "from"), _seconds(request, "to")
         times, rows = serving.observer.rows.newest()
         rows = rows[(times >= start) & (times < end)]
-        most = EXPLAINED_ON_DEMAND if explainer.fast else SLOWLY_EXPLAINED
-        sample = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
+        most = min(serving.plane.most_explained, len(rows))
+        sample = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
         means: dict[str, float] = {}
         if len(sample):
             scored = await serving.plane.answer(Query(rows=sample, explain="none", shap_values=True))
@@ -228,7 +225,7 @@ def _recent(serving: Serving) -> NDArray[np.float64]:
         rows = bundle.reference
     if not len(rows):
         raise Problem(404, "NoRows", "no row came yet, and the model came without a reference")
-    return rows[-EXPLAINED_ON_DEMAND:]
+    return rows[-serving.plane.most_explained :]
 
 
 def verify(authorization: str, *, keys: dict[str, Any], audience: str, now: float, path: str) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,8 +24,8 @@ T = TypeVar("T")
 Floats = NDArray[np.float64]
 
 EXPLAINED_IN_ANSWER = 16
-EXPLAINED_ON_DEMAND = 256
-"""Rows of one request that may ask for the explanation of every row."""
+EXPLAINED_ON_DEMAND, SLOWLY_EXPLAINED = 256, 32
+"""Rows of one request that may ask for the explanation of every row, and where each takes long."""
 ROWS_ON_THE_LOOP = 1024
 """A request with more rows is scored in a thread, so that it does not hold up the others."""
 FLAT = "flat forest"
@@ -57,13 +59,20 @@ class DataPlane:
         self._explaining = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explain")
 
     @property
-    def quick(self) -> bool:
-        """Say whether scoring and explaining a few rows takes less than handing them to a thread."""
-        return self.model.fast and (self.explainer is None or self.explainer.fast)
+    def most_explained(self) -> int:
+        """Return how many rows of one request may ask for the explanation of every row."""
+        return EXPLAINED_ON_DEMAND if self.explainer is None or self.explainer.prompt else SLOWLY_EXPLAINED
 
     def answers_at_once(self, query: Query) -> bool:
         """Say whether `answer_at_once` takes no longer than handing the rows to a thread."""
-        return self.quick and len(query.rows) <= ROWS_ON_THE_LOOP and not query.shap_values
+        explainer, few = self.explainer, len(query.rows) <= ROWS_ON_THE_LOOP
+        if not (self.model.fast and few) or query.shap_values:
+            return False
+        if explainer is None or query.explain == "none":
+            return True
+        if query.explain == "all":
+            return explainer.fast and len(query.rows) <= EXPLAINED_IN_ANSWER
+        return explainer.fast or not explainer.prompt
 
     def answer_at_once(self, query: Query) -> Scored:
         """Do what `answer` does, but for SHAP values, without letting others do anything meanwhile."""
@@ -83,34 +92,40 @@ class DataPlane:
     async def answer(self, query: Query) -> Scored:
         """Return what the model says of the rows.
 
-        Raises Problem: 4xx for rows that the model does not take, 500 for the model's own errors, 504 when it takes
-        longer than the time limit.
+        Raises Problem: 4xx for rows that the model does not take, or more SHAP values than there is time for, 500 for
+        the model's own errors, 504 when it takes longer than the time limit.
         """
         if self.answers_at_once(query):
             return self.answer_at_once(query)
         explainer, rows, explanations, values = self.explainer, query.rows, {}, None
         self._check_explainable(query)
         try:
-            scores = await self._in(self._scoring, self.model.scorer.score, rows)
-            anomalous = scores > self.model.scorer.threshold
-            found = _places(anomalous)
-            if explainer is not None and (places := _explained(query, found, explainer)):
-                said = await self.explain(rows[places], scores[places])
-                explanations = dict(zip(places, said, strict=False))
-            if explainer is not None and query.shap_values:
-                values = await self._in(self._explaining, explainer.shap_values, rows, scores)
+            if self.model.fast and len(rows) <= ROWS_ON_THE_LOOP:
+                scores = self.model.scorer.score(rows)
+            else:
+                scores = await self._in(self._scoring, self.model.scorer.score, rows)
         except Exception as error:
             raise self._problem(error, len(rows)) from error
+        anomalous = scores > self.model.scorer.threshold
+        found = _places(anomalous)
+        if explainer is not None and (places := _explained(query, found, explainer)):
+            explanations = dict(zip(places, await self.explain(rows[places], scores[places]), strict=False))
+        if explainer is not None and query.shap_values:
+            values = await self._shap_values(explainer, rows, scores)
         return self._scored(scores, anomalous, found, explanations, values)
 
     async def explain(self, rows: Floats, scores: Floats) -> list[dict[str, Any]]:
-        """Explain rows that have been scored already; empty while explanations are off or fail."""
+        """Explain rows that have been scored already: as many as there is time for, none while it is off or fails."""
         explainer = self.explainer
         if explainer is None:
             return []
-        if explainer.fast:
+        if explainer.fast and len(rows) <= EXPLAINED_IN_ANSWER:
             return self._explanations(explainer, rows, scores)
-        return await self._in(self._explaining, self._explanations, explainer, rows, scores)
+        try:
+            return await self._in(self._explaining, self._explanations, explainer, rows, scores, self._soon())
+        except TimeoutError:
+            self.failed_explanations += 1
+            return []
 
     def confidence(self, scores: Floats) -> Floats | None:
         """Return the share of training rows with a less anomalous score; none where they are not known."""
@@ -130,19 +145,35 @@ class DataPlane:
             return
         if self.explainer is None:
             raise Problem(409, "ExplanationsOff", "explanations are off for this model (spec.explanations.enabled)")
-        if (rows := len(query.rows)) > EXPLAINED_ON_DEMAND:
-            raise bad_input(
-                "TooManyRows", "rows", expected=f"at most {EXPLAINED_ON_DEMAND} rows", received=rows, status=413
-            )
+        if (rows := len(query.rows)) > (most := self.most_explained):
+            raise bad_input("TooManyRows", "rows", expected=f"at most {most} rows", received=rows, status=413)
 
     async def _in(self, executor: ThreadPoolExecutor, work: Callable[..., T], *given: Any) -> T:
         """Do the work in a thread, within the time limit."""
         return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, work, *given), self._timeout)
 
-    def _explanations(self, explainer: Explainer, rows: Floats, scores: Floats) -> list[dict[str, Any]]:
+    def _soon(self) -> float:
+        """Return until when rows may be begun that take long, so that the last is done within the time limit."""
+        return time.monotonic() + self._timeout / 2
+
+    async def _shap_values(self, explainer: Explainer, rows: Floats, scores: Floats) -> Floats:
+        """Return SHAP values of all rows. Raises Problem where the time is too short: no fault of the model."""
+        try:
+            values = await self._in(self._explaining, explainer.shap_values, rows, scores, self._soon())
+        except TimeoutError:
+            values = rows[:0]
+        except Exception as error:
+            raise self._problem(error, len(rows)) from error
+        if len(values) < len(rows):
+            raise Problem(413, "TooSlow", f"rows: no time to explain {len(rows)} rows; send fewer", "rows")
+        return values
+
+    def _explanations(
+        self, explainer: Explainer, rows: Floats, scores: Floats, until: float = math.inf
+    ) -> list[dict[str, Any]]:
         """Return the explanations; a fault costs them alone, not the answer."""
         try:
-            return explainer.explain(rows, scores)
+            return explainer.explain(rows, scores, until)
         except Exception:
             log.exception("the explainer failed", extra={"rows": len(rows)})
             self.failed_explanations += 1
@@ -186,4 +217,4 @@ def _explained(query: Query, anomalies: list[int], explainer: Explainer) -> list
     """
     if query.explain == "all":
         return list(range(len(query.rows)))
-    return anomalies[:EXPLAINED_IN_ANSWER] if query.explain == "anomalies" and explainer.fast else []
+    return anomalies[:EXPLAINED_IN_ANSWER] if query.explain == "anomalies" and explainer.prompt else []

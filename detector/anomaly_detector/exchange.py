@@ -49,7 +49,13 @@ class Exchange:
     def begin(self, codec: Codec, payload: Payload, source: Source, contract: Contract) -> Turn:
         """Parse. Raises Problem."""
         began = time.perf_counter()
-        query = codec.parse(payload, contract)
+        try:
+            query = codec.parse(payload, contract)
+        except Problem:
+            raise
+        except Exception as error:  # it says nothing of the model, and must not count against it
+            log.exception("a request could not be read")
+            raise Problem(400, "Unreadable", f"the request cannot be read: {type(error).__name__}") from error
         return Turn(codec, query, source, payload.headers, contract, began, time.perf_counter())
 
     def finish(self, turn: Turn, scored: Scored) -> Answer:

@@ -58,7 +58,7 @@ class Port:
     def answer(self, request: http1.Request) -> bytes | None:
         """Return the whole answer; None if aiohttp should give it."""
         pod, serving = self._pod, self._pod.serving
-        if serving is None or not serving.plane.quick or self._closing():
+        if serving is None or not serving.plane.model.fast or self._closing():
             return None
         settings = pod.settings
         if pod.in_flight >= settings.max_in_flight or len(request.body) > settings.max_payload_bytes:

@@ -13,8 +13,8 @@ SECONDS = 30.0
 """How long a client may take to send its body."""
 ARRIVING_BYTES = 64 * 2**20
 """What has arrived of all incomplete bodies; one alone may have more."""
-SMALL_BYTES = 64 * 2**10
-"""Bodies up to this size are bounded by the number of connections alone."""
+SMALL_BYTES = 8 * 2**10
+"""Bodies up to this size find room whatever others send; the number of connections alone bounds them."""
 OVERLOADED = "Overloaded"
 """Reason of requests for which there is no room."""
 

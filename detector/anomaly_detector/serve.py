@@ -19,10 +19,11 @@ from anomaly_detector.dataplane import DataPlane
 from anomaly_detector.drain import PassThrough
 from anomaly_detector.influx.writer import InfluxWriter
 from anomaly_detector.kube import ApiServer, OwnPod
-from anomaly_detector.loading import load, make_drift_detector, make_explainer
+from anomaly_detector.loading import load, make_drift_detector
 from anomaly_detector.metrics import CONTENT_TYPE, PodCollector, RequestMetrics, exposition
 from anomaly_detector.observer import Observer
 from anomaly_detector.pod import Pod, Serving
+from anomaly_detector.rebuild import Rebuilder
 from anomaly_detector.report import Drift
 from anomaly_detector.reporter import Reporter
 from anomaly_detector.roles import Roles
@@ -186,9 +187,11 @@ def _metrics_app(registry: CollectorRegistry) -> web.Application:
 
 async def _load(pod: Pod, accounting: Accounting) -> None:
     """Load the model and build what depends on it."""
-    plane = await load(pod.settings, pod.live.config, pod.boot_id)
-    detector = await asyncio.to_thread(make_drift_detector, plane.model, pod.live.config)
+    config = pod.live.config
+    plane = await load(pod.settings, config, pod.boot_id)
+    detector = await asyncio.to_thread(make_drift_detector, plane.model, config)
     observer = Observer(plane.model.contract.features, detector)
+    rebuilder = Rebuilder(plane, observer, config)
     shadow = ShadowTraffic(pod.settings.neighbours[pod.settings.other_color], plane.model.contract.features)
     observer.drift_source = pod.roles.drift_source
     pod.serving = Serving(plane=plane, observer=observer, shadow=shadow)
@@ -208,10 +211,8 @@ async def _load(pod: Pod, accounting: Accounting) -> None:
         pod.wake_reporter()
 
     def reconfigure(config: Config) -> None:
-        plane.explainer = make_explainer(plane.model, config)
         influx.config = pod.influx_config()
-        if observer.detector is None or config.drift != observer.detector.config:
-            observer.replace_detector(make_drift_detector(plane.model, config))
+        rebuilder.want(config)
         pod.wake_reporter()
 
     observer.on_check.append(tell)

@@ -1,9 +1,11 @@
 """Say which features make a row anomalous, and how much."""
 
 import math
+import time
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -61,16 +63,20 @@ class Explainer:
         else:
             self._any = ShapleyValues(scorer.score, reference)
             self.base = self._any.base
+        self.prompt = self._tree is not None
+        """Whether a row takes a millisecond or so, so that users may wait for it."""
         self.fast = self._tree is not None and self._tree.tabulated
         """Whether a row takes a fraction of a millisecond, so that it may be explained on the event loop."""
 
-    def shap_values(self, rows: Floats, scores: Floats) -> Floats:
+    def shap_values(self, rows: Floats, scores: Floats, until: float = math.inf) -> Floats:
         """Return contributions of all features to `score - base`, shape (n, features); positive: more anomalous.
 
-        `rows` (n, features) as users send them, `scores` (n,) as the scorer gave them.
+        `rows` (n, features) as users send them, `scores` (n,) as the scorer gave them. Where a row takes long, as many
+        as are begun before `until`, in the seconds of `time.monotonic`.
         """
         if self._tree is None or not isinstance(self._scorer, ForestScorer):
-            return np.array([self._any.values(row) for row in rows]).reshape(rows.shape)
+            in_time = takewhile(lambda _: time.monotonic() < until, rows)
+            return np.array([self._any.values(row) for row in in_time]).reshape(-1, rows.shape[1])
         lengths = self._tree.values(self._scorer.forest_rows(rows))
         totals = np.add.reduce(lengths, axis=1).tolist()
         factors = [self._factor(*one) for one in zip(totals, scores.tolist(), strict=True)]
@@ -84,10 +90,10 @@ class Explainer:
         """
         return self._slope if abs(total) < SMALLEST_SUM else (score - self.base) / total
 
-    def explain(self, rows: Floats, scores: Floats) -> list[dict[str, Any]]:
-        """Return one explanation a row, as docs/pod-contract.md describes it: plain JSON."""
-        values = self.shap_values(rows, scores)
-        table = zip(rows.tolist(), scores.tolist(), values.tolist(), strict=True)
+    def explain(self, rows: Floats, scores: Floats, until: float = math.inf) -> list[dict[str, Any]]:
+        """Return one explanation a row, as docs/pod-contract.md describes it: plain JSON; see `shap_values`."""
+        values = self.shap_values(rows, scores, until)
+        table = zip(rows.tolist(), scores.tolist(), values.tolist(), strict=False)
         return [self._explanation(*one) for one in table]
 
     def _explanation(self, row: list[float], score: float, values: list[float]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Explanations in words."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,8 +57,8 @@ def _is_common(percentile: float | None) -> bool:
 
 def _value(contribution: dict[str, Any]) -> str:
     value, unit = contribution["value"], contribution["unit"]
-    if value is None or math.isnan(value):
-        return "missing"
+    if value is None:  # unlike what is missing, what is infinite has a place among the training data
+        return {0.0: "minus infinity", 100.0: "infinity"}.get(contribution["percentile"], "missing")
     return f"{value:.4g} {unit}" if unit else f"{value:.4g}"
 
 

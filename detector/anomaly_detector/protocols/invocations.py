@@ -112,13 +112,13 @@ def _from_csv(body: bytes, contract: Contract) -> NDArray[np.float64]:
         raise bad_input(
             "Empty", "body", expected="a line of names and at least one row", received=f"{len(lines)} lines"
         )
-    names = [name.strip() for name in lines[0]]
+    names, wanted = [name.strip() for name in lines[0]], frozenset(contract.features)
     rows: list[list[Any]] = []
     for index, line in enumerate(lines[1:]):
         if len(line) != len(names):
             raise bad_input("WrongShape", f"body[{index}]", expected=f"{len(names)} values", received=len(line))
         cells = zip(names, line, strict=True)
-        rows.append([_number(cell, index, name) if name in contract.features else None for name, cell in cells])
+        rows.append([_number(cell, index, name) if name in wanted else None for name, cell in cells])
     return reorder(rows, names, contract, "body", strict=False)
 
 

@@ -5,7 +5,7 @@ null and the literal NaN are a missing value, Infinity is infinite; both are bad
 
 import json
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any
 
@@ -74,9 +74,11 @@ def reorder(rows: Any, columns: Any, contract: Contract, field: str, *, strict: 
     """Return rows whose columns are named beside them (`columns`) in the model's order. Raises Problem."""
     if type(columns) is not list or not all(type(name) is str for name in columns):
         raise bad_input("WrongType", field, expected="a list of feature names", received=kind(columns))
+    places: dict[str, int] = {}
+    doubled = {name for place, name in enumerate(columns) if places.setdefault(name, place) != place}
     for name in contract.features:
-        if columns.count(name) != 1:
-            reason = "MissingFeature" if name not in columns else "DuplicateFeature"
+        if name not in places or name in doubled:
+            reason = "DuplicateFeature" if name in doubled else "MissingFeature"
             raise bad_input(reason, field, expected=f"{name} once", received=_listed(columns))
     if strict and len(columns) != len(contract.features):
         extra = next(name for name in columns if name not in contract.features)
@@ -86,7 +88,7 @@ def reorder(rows: Any, columns: Any, contract: Contract, field: str, *, strict: 
         if type(row) is not list or len(row) != len(columns):
             received = f"{len(row)} values" if type(row) is list else kind(row)
             raise bad_input("WrongShape", f"rows[{index}]", expected=f"{len(columns)} values", received=received)
-    pick = [columns.index(name) for name in contract.features]
+    pick = [places[name] for name in contract.features]
     return _matrix([[row[place] for place in pick] for row in rows], contract, "rows")
 
 
@@ -156,4 +158,4 @@ def _place(wrong: NDArray[np.bool_], contract: Contract, field: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)[:500]
+    return ", ".join(islice(names, 500))[:500]

@@ -185,7 +185,7 @@ async def test_a_model_s_own_error_is_500_and_the_connection_works_on(served):
 class Broken(Predict):
     """A protocol with a fault of its own."""
 
-    def parse(self, *_):
+    def render(self, *_):
         raise KeyError("what was never there")
 
 

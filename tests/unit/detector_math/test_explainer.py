@@ -83,6 +83,13 @@ def test_explanations_are_plain_json_even_for_missing_values(scorer, explainer):
     assert "cpu_percent" not in said["text"] or "(missing, not comparable)" in said["text"]
 
 
+@pytest.mark.parametrize(("value", "word"), [(np.inf, "infinity"), (-np.inf, "minus infinity")])
+def test_what_is_infinite_is_not_called_missing(explainer, value, word):
+    said = explainer.explain(np.full((1, 3), value), np.array([0.6]))[0]
+    assert f"({word}, " in said["text"]
+    assert "missing" not in said["text"]
+
+
 def test_without_a_reference_nothing_is_said_of_rarity(scorer):
     said = Explainer(scorer).explain(DATA[:1], scorer.score(DATA[:1]))[0]
     assert {c["percentile"] for c in said["contributions"]} == {None}
