@@ -3,11 +3,11 @@
 import argparse
 import asyncio
 import logging
-import sys
 from collections.abc import Sequence
 
 from anomaly_detector import logs
 from anomaly_detector.settings import SettingsError, read_fetch_settings, read_settings
+from anomaly_detector.train.termination import leave_message
 
 log = logging.getLogger("anomaly_detector")
 
@@ -20,10 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bind", help="address to listen on; default ANOMALY_BIND, else all interfaces")
     parser.add_argument("command", choices=("fetch", "serve"))
     given = parser.parse_args(arguments)
+    logs.configure("info")
     try:
         return _fetch() if given.command == "fetch" else _serve(given.bind)
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        log.error("%s", error)  # noqa: TRY400 - the reason says it all
+        leave_message(str(error))
         return EXIT_USAGE
 
 

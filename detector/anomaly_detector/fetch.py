@@ -15,7 +15,9 @@ import aiohttp
 from anomaly_detector import bundle, registry
 from anomaly_detector.cache import Cache
 from anomaly_detector.loading import RefusedError, UnavailableError, flatten, wanted_digest
+from anomaly_detector.logs import masked
 from anomaly_detector.settings import FetchSettings
+from anomaly_detector.train.termination import leave_message
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +33,15 @@ async def run(settings: FetchSettings) -> int:
     try:
         digest = await fetch(settings)
     except RefusedError as error:
-        return _end(settings, EXIT_REFUSED, f"refused: {error}")
+        return _end(EXIT_REFUSED, f"refused: {error}")
     except UnavailableError as error:
-        return _end(settings, EXIT_UNAVAILABLE, f"unavailable: {error}")
+        return _end(EXIT_UNAVAILABLE, f"unavailable: {error}")
     except OSError as error:
-        return _end(settings, EXIT_UNAVAILABLE, f"unavailable: {error.filename or 'disk'}: {error.strerror or error}")
-    return _end(settings, 0, json.dumps({"digest": digest}))
+        return _end(EXIT_UNAVAILABLE, f"unavailable: {error.filename or 'disk'}: {error.strerror or error}")
+    except Exception as error:
+        log.exception("a fault of the program")
+        return _end(EXIT_UNAVAILABLE, f"unavailable: {type(error).__name__}: {error}")
+    return _end(0, json.dumps({"digest": digest}))
 
 
 async def fetch(settings: FetchSettings) -> str:
@@ -46,6 +51,7 @@ async def fetch(settings: FetchSettings) -> str:
     """
     artifact = settings.artifact
     cache = Cache(artifact.cache_dir)
+    await asyncio.to_thread(cache.sweep)
     digest = wanted_digest(artifact, cache)
     if digest is None or not await asyncio.to_thread(cache.holds, digest):
         digest = await _from_elsewhere(settings, cache, digest)
@@ -115,14 +121,10 @@ def _unpack(tar: Path, folder: Path) -> None:
         archive.extractall(folder, filter="data")
 
 
-def _end(settings: FetchSettings, status: int, message: str) -> int:
-    """Write the message where the kubelet looks for it, one line of at most 4,096 bytes."""
-    line = " ".join(message.split())[:4000]
+def _end(status: int, message: str) -> int:
+    """Leave the message, one line, where the kubelet looks for it."""
+    line = masked(" ".join(message.split()))
     if status:
         log.error("%s", line)
-    if settings.termination_log is not None:
-        try:
-            settings.termination_log.write_text(line)
-        except OSError as error:
-            log.warning("no termination message: %s", error)
+    leave_message(line)
     return status

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import logging
-import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from anomaly_detector.protocols import Contract, Query
 from anomaly_detector.settings import Artifact, Settings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 EXIT_REFUSED = 65
 FLATTEN_SECONDS = 120.0
@@ -34,15 +36,55 @@ class UnavailableError(Exception):
     """The artifact cannot be had now: trying again may help."""
 
 
-async def flatten(cache: Cache, digest: str, *, allow_pickle: bool) -> Path:
-    """Return the flattened model's folder, making it if need be, in a short-lived process.
+class _DamagedError(UnavailableError):
+    """What was flattened cannot be read; it has been removed."""
+
+
+async def flatten(cache: Cache, digest: str, *, allow_pickle: bool) -> None:
+    """Have the flattened model in the cache, made if need be in a short-lived process.
 
     Raises RefusedError with the reason, or UnavailableError when the process dies or takes too long.
     """
+    await _flattened(cache, digest, _meta, allow_pickle=allow_pickle)
+
+
+async def _flattened(cache: Cache, digest: str, read: Callable[[Path], T], *, allow_pickle: bool) -> T:
+    """Return what `read` finds in the flattened model's folder, which is made if need be; if damaged anew, once."""
     place = cache.flat(digest)
-    if (place / "meta.json").is_file():
-        _check_pickle(place, allow_pickle=allow_pickle)
-        return place
+
+    def attempt() -> T:
+        try:
+            _check_pickle(place, allow_pickle=allow_pickle)
+            return read(place)
+        except scoring.RefusedError as error:
+            raise RefusedError(str(error)) from None
+        except RefusedError:
+            raise
+        except Exception as error:
+            cache.remove(place)
+            raise _DamagedError(f"{place}: cannot be read: {error!r}") from error
+
+    if place.is_dir():
+        try:
+            return await asyncio.to_thread(attempt)
+        except _DamagedError as damage:
+            log.warning("made anew: %s", damage)
+    await _make(cache, digest, allow_pickle=allow_pickle)
+    return await asyncio.to_thread(attempt)
+
+
+def _check_pickle(flat: Path, *, allow_pickle: bool) -> None:
+    """Refuse what another pod was allowed to flatten from a pickle and this one is not."""
+    if _meta(flat)["format"] != "skops" and not allow_pickle:
+        raise RefusedError("the artifact is a pickle and spec.model.allowPickle is false")
+
+
+def _meta(flat: Path) -> dict[str, Any]:
+    meta: dict[str, Any] = json.loads((flat / "meta.json").read_text())
+    return meta
+
+
+async def _make(cache: Cache, digest: str, *, allow_pickle: bool) -> None:
     with cache.scratch() as scratch:
         out = scratch / "flat"
         command = [sys.executable, "-m", "anomaly_detector.scoring.flatten", str(cache.model(digest)), str(out)]
@@ -62,8 +104,7 @@ async def flatten(cache: Cache, digest: str, *, allow_pickle: bool) -> Path:
             raise RefusedError(said.splitlines()[-1] if said else "the model was refused without a reason")
         if process.returncode != 0:
             raise UnavailableError(f"loading the model failed ({process.returncode}): {said[-500:]}")
-        await asyncio.to_thread(cache.adopt, out, place)
-    return place
+        await asyncio.to_thread(cache.adopt, out, cache.flat(digest))
 
 
 async def load(settings: Settings, config: Config, boot_id: str) -> DataPlane:
@@ -75,21 +116,22 @@ async def load(settings: Settings, config: Config, boot_id: str) -> DataPlane:
     digest = wanted_digest(artifact, cache)
     if digest is None or not await asyncio.to_thread(cache.holds, digest):
         raise UnavailableError(f"{artifact.cache_dir}: no artifact {digest or 'of ' + artifact.source}; run `fetch`")
-    flat = await flatten(cache, digest, allow_pickle=artifact.allow_pickle)
     try:
         bundle = read_bundle(cache.model(digest))
-        scorer = await asyncio.to_thread(scoring.load, flat, cache.model(digest))
-    except (BundleError, scoring.RefusedError) as error:
+    except BundleError as error:
         raise RefusedError(str(error)) from None
-    except (OSError, ValueError, KeyError) as error:
-        shutil.rmtree(flat, ignore_errors=True)
-        raise UnavailableError(f"{flat}: cannot be read, made anew at the next start: {error}") from None
+
+    def read(flat: Path) -> tuple[scoring.Scorer, tuple[str, ...]]:
+        return scoring.load(flat, cache.model(digest)), tuple(_meta(flat)["datatypes"])
+
+    scorer, datatypes = await _flattened(cache, digest, read, allow_pickle=artifact.allow_pickle)
     contract = Contract(
         features=scorer.features,
         model=settings.model,
         version=settings.version,
         accepts_missing=scorer.accepts_missing,
         accepts_infinite=scorer.accepts_infinite,
+        datatypes=datatypes,
     )
     model = Model(scorer=scorer, bundle=bundle, contract=contract)
     plane = DataPlane(model, boot_id=boot_id, timeout=settings.request_timeout)
@@ -149,10 +191,3 @@ async def warm_up(plane: DataPlane) -> None:
 
 def _reference_scores(model: Model, bundle: Bundle) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.asarray(model.scorer.score(bundle.reference), dtype=np.float64)
-
-
-def _check_pickle(flat: Path, *, allow_pickle: bool) -> None:
-    """Refuse what another pod was allowed to flatten from a pickle and this one is not."""
-    meta = json.loads((flat / "meta.json").read_text())
-    if meta.get("format") != "skops" and not allow_pickle:
-        raise RefusedError("the artifact is a pickle and spec.model.allowPickle is false")

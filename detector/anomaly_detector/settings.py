@@ -89,7 +89,6 @@ class FetchSettings:
     """Variables for MLflow's own downloader."""
     ca_file: Path | None
     neighbours: Mapping[Color, str]
-    termination_log: Path | None
     timeout_seconds: float
     log_level: str
 
@@ -134,10 +133,10 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, bind: str | None =
 def read_fetch_settings(environ: Mapping[str, str] = os.environ) -> FetchSettings:
     """Read what `fetch` needs; raises SettingsError naming all that is missing or wrong."""
     read = _Reader(environ)
-    credentials = read.text("ANOMALY_CREDENTIALS_DIR", "")
-    secret = _secrets(read, Path(credentials) if credentials else None)
-    ca_file = Path(credentials) / "ca.crt" if credentials and (Path(credentials) / "ca.crt").is_file() else None
-    log = read.text("ANOMALY_TERMINATION_LOG", "")
+    given = read.text("ANOMALY_CREDENTIALS_DIR", "")
+    credentials = Path(given) if given else None
+    secret, store = _secrets(read, credentials), _store_files(credentials) if credentials else []
+    ca_file = credentials / "ca.crt" if credentials and (credentials / "ca.crt").is_file() else None
     model, namespace = read.text("ANOMALY_MODEL", check=_name), read.text("ANOMALY_NAMESPACE", check=_name)
     settings = FetchSettings(
         model=model,
@@ -146,10 +145,9 @@ def read_fetch_settings(environ: Mapping[str, str] = os.environ) -> FetchSetting
         username=secret("MLFLOW_TRACKING_USERNAME"),
         password=secret("MLFLOW_TRACKING_PASSWORD"),
         token=secret("MLFLOW_TRACKING_TOKEN"),
-        store=store_variables(Path(credentials)) if credentials else {},
+        store={file.name: read.file("ANOMALY_CREDENTIALS_DIR", file) or "" for file in store},
         ca_file=ca_file,
         neighbours=_neighbours(read, model, namespace),
-        termination_log=Path(log) if log else None,
         timeout_seconds=read.number("ANOMALY_FETCH_TIMEOUT_SECONDS", 120.0, low=1, high=3600),
         log_level=read.text("ANOMALY_LOG_LEVEL", "info", check=_level),
     )
@@ -159,10 +157,12 @@ def read_fetch_settings(environ: Mapping[str, str] = os.environ) -> FetchSetting
 
 def store_variables(folder: Path) -> dict[str, str]:
     """Return the variables for the store of artifacts that a mounted Secret holds, by name; none of an absent one."""
-    if not folder.is_dir():
-        return {}
-    files = (file for file in sorted(folder.iterdir()) if file.name.startswith(STORE_KEYS) and file.is_file())
-    return {file.name: file.read_text().strip() for file in files}
+    return {file.name: file.read_text().strip() for file in _store_files(folder)}
+
+
+def _store_files(folder: Path) -> list[Path]:
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [file for file in files if file.name.startswith(STORE_KEYS) and file.is_file()]
 
 
 class _Reader:
@@ -207,18 +207,24 @@ class _Reader:
         path = self._environ.get(f"{name}_FILE")
         if not path:
             return self._environ.get(name)
+        text = self.file(f"{name}_FILE", Path(path))
+        if text is None:
+            self._unreadable.add(name)
+        return text
+
+    def file(self, name: str, path: Path) -> str | None:
+        """Return the text of a file that the setting `name` stands for."""
         try:
-            return Path(path).read_text().strip()
+            return path.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            self._problems.append(f"{name}_FILE: {path}: {reason}")
-            self._unreadable.add(name)
+            self._problems.append(f"{name}: {path}: {reason}")
             return None
 
     def finish(self) -> None:
         """Raise if anything was wrong."""
         if self._problems:
-            raise SettingsError("settings:\n  " + "\n  ".join(self._problems))
+            raise SettingsError("settings:\n  " + "\n  ".join(dict.fromkeys(self._problems)))
 
 
 def _artifact(read: _Reader) -> Artifact:
@@ -251,7 +257,7 @@ def _neighbours(read: _Reader, model: str, namespace: str) -> dict[Color, str]:
 def _secrets(read: _Reader, folder: Path | None) -> Callable[[str], str | None]:
     def secret(name: str) -> str | None:
         if folder is not None and (folder / name).is_file():
-            return (folder / name).read_text().strip() or None
+            return read.file("ANOMALY_CREDENTIALS_DIR", folder / name) or None
         return read.raw(name) or None
 
     return secret

@@ -21,6 +21,8 @@ class Contract:
     version: str
     accepts_missing: bool = True
     accepts_infinite: bool = True
+    datatypes: tuple[str, ...] = ()
+    """Each feature's datatype in the Open Inference Protocol, as its metadata tell it; empty where none is known."""
     max_rows: int = 100_000
 
 

@@ -73,13 +73,17 @@ class Infer:
 
 
 def metadata(contract: Contract, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the model's metadata: one input a feature, all outputs."""
+    """Return the model's metadata: one input a feature, of the type that the signature says, and all outputs."""
     width = len(contract.features)
+    datatypes = contract.datatypes or ("FP64",) * width
     return {
         "name": contract.model,
         "versions": [contract.version],
         "platform": "anomaly-detector",
-        "inputs": [{"name": name, "datatype": "FP64", "shape": [-1, 1]} for name in contract.features],
+        "inputs": [
+            {"name": name, "datatype": datatype, "shape": [-1, 1]}
+            for name, datatype in zip(contract.features, datatypes, strict=True)
+        ],
         "outputs": [
             {"name": name, "datatype": datatype, "shape": [-1, width] if name == "shap_values" else [-1]}
             for name, datatype in OUTPUTS.items()

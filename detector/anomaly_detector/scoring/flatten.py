@@ -11,18 +11,21 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_detector.bundle import BundleError, read_bundle
+from anomaly_detector.bundle import Bundle, BundleError, read_bundle
 from anomaly_detector.scoring import estimators, scaling
 from anomaly_detector.scoring.forest import FlatForest
 from anomaly_detector.scoring.loading import RefusedError, load_model
+from anomaly_detector.scoring.signature import ANY_NUMBER, Signature, read_signature
 
 Floats = NDArray[np.float64]
+SCHEMA_VERSION = 2
 EXIT_REFUSED = 65  # sysexits.h: EX_DATAERR
 PARITY_ROWS = 2000
 TOLERANCE = 1e-12
@@ -37,17 +40,20 @@ def flatten(model_dir: Path, out_dir: Path, *, allow_pickle: bool = False) -> di
     Raises RefusedError if the model may not or cannot be served.
     """
     model, flavor = load_model(model_dir, allow_pickle=allow_pickle)
-    features, sample = _known_rows(model, model_dir)
+    bundle, signature = _bundle(model_dir), read_signature(model_dir)
+    features = _features(model, bundle, signature)
     score, threshold = estimators.score_function(model, features), estimators.threshold_of(model)
     if not np.isfinite(threshold):
         raise RefusedError(f"the model's threshold is {threshold}, which no score can be compared with")
-    if sample is None:
+    if bundle is None:
         sample = np.zeros((1, len(features)))
     else:
+        sample = _systematic(bundle.reference, PARITY_ROWS)
         _check_scorable(score, sample)
     meta: dict[str, Any] = {
-        "schemaVersion": 1,
+        "schemaVersion": SCHEMA_VERSION,
         "features": list(features),
+        "datatypes": _datatypes(signature, len(features)),
         "threshold": threshold,
         "format": flavor.get("serialization_format", "cloudpickle"),
         "acceptsMissing": _accepts(score, sample, np.nan),
@@ -66,15 +72,11 @@ def flatten(model_dir: Path, out_dir: Path, *, allow_pickle: bool = False) -> di
     return meta
 
 
-def _known_rows(model: Any, model_dir: Path) -> tuple[tuple[str, ...], Floats | None]:
-    """Return the features, and rows that the model must be able to score: the bundle's, if there is one."""
+def _bundle(model_dir: Path) -> Bundle | None:
     try:
-        bundle = read_bundle(model_dir)
+        return read_bundle(model_dir)
     except BundleError as error:
         raise RefusedError(str(error)) from None
-    if bundle is None:
-        return _features(model, None), None
-    return _features(model, bundle.features), _systematic(bundle.reference, PARITY_ROWS)
 
 
 def _check_scorable(score: Callable[[Floats], Floats], sample: Floats) -> None:
@@ -148,21 +150,50 @@ def _compare(
         raise _NotFlatError(f"the flat forest differs on {where} by {difference:.3g}")
 
 
-def _features(model: Any, named: Sequence[str] | None) -> tuple[str, ...]:
+class _Said(NamedTuple):
+    """What one of those who know says of the features."""
+
+    who: str
+    names: tuple[str, ...] | None
+    width: int | None
+
+    def contradicts(self, other: "_Said") -> bool:
+        pairs = ((self.names, other.names), (self.width, other.width))
+        return any(one is not None and two is not None and one != two for one, two in pairs)
+
+    def __str__(self) -> str:
+        return f"{self.who} has {self.width} features" + (f" ({', '.join(self.names)})" if self.names else "")
+
+
+def _features(model: Any, bundle: Bundle | None, signature: Signature | None) -> tuple[str, ...]:
+    """Return the features' names: the bundle's, else the signature's, else the model's own, else x0, x1 and so on.
+
+    Raises RefusedError where two disagree in number, names or order: users could not know which to follow.
+    """
+    said = []
+    if bundle is not None:
+        said.append(_Said("anomaly.json", bundle.features, len(bundle.features)))
+    if signature is not None:
+        said.append(_Said("the signature in MLmodel", signature.names, signature.width))
     fitted = getattr(model, "feature_names_in_", None)
-    if fitted is not None:
-        fitted = tuple(map(str, fitted))
-    if named is not None and fitted is not None and tuple(named) != fitted:
-        raise RefusedError(f"anomaly.json names the features {', '.join(named)}; the model has {', '.join(fitted)}")
-    found = tuple(named) if named is not None else fitted
-    count = getattr(model, "n_features_in_", None)
-    if found is None:
-        if count is None:
-            raise RefusedError("the model does not say how many features it has")
-        found = tuple(f"x{i}" for i in range(count))
-    if count is not None and count != len(found):
-        raise RefusedError(f"anomaly.json names {len(found)} features; the model was trained on {count}")
-    return found
+    own = None if fitted is None else tuple(map(str, fitted))
+    said.append(_Said("the model", own, getattr(model, "n_features_in_", None)))
+    for one, other in combinations(said, 2):
+        if one.contradicts(other):
+            raise RefusedError(f"{one}; {other}")
+    names = next((one.names for one in said if one.names is not None), None)
+    width = next((one.width for one in said if one.width is not None), None)
+    if names is None and width is None:
+        raise RefusedError("the model does not say how many features it has")
+    return names or tuple(f"x{i}" for i in range(width or 0))
+
+
+def _datatypes(signature: Signature | None, width: int) -> list[str]:
+    """Return each feature's datatype in the Open Inference Protocol, as far as the signature says it."""
+    if signature is None:
+        return [ANY_NUMBER] * width
+    types = signature.datatypes
+    return list(types) if len(types) == width else [*types] * width
 
 
 def _systematic(rows: Floats, count: int) -> Floats:

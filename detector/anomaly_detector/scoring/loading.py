@@ -50,14 +50,19 @@ def load_model(model_dir: Path, *, allow_pickle: bool) -> tuple[Any, dict[str, A
     return _from_pickle(file), flavor
 
 
-def _flavor(model_dir: Path) -> dict[str, Any]:
+def read_description(model_dir: Path) -> dict[str, Any]:
+    """Return what the file MLmodel says. Raises RefusedError if there is none, or it cannot be read."""
     try:
         described = yaml.safe_load((model_dir / "MLmodel").read_text())
     except FileNotFoundError:
         raise RefusedError("no MLmodel file: this is not an MLflow model") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RefusedError(f"MLmodel is not YAML: {' '.join(str(error).split())}") from None
-    flavors = described.get("flavors") if isinstance(described, dict) else None
+    return described if isinstance(described, dict) else {}
+
+
+def _flavor(model_dir: Path) -> dict[str, Any]:
+    flavors = read_description(model_dir).get("flavors")
     flavor = flavors.get("sklearn") if isinstance(flavors, dict) else None
     if not isinstance(flavor, dict):
         named = ", ".join(sorted(flavors)) if isinstance(flavors, dict) else "none"

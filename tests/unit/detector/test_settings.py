@@ -91,3 +91,17 @@ def test_variables_of_the_artifact_store_reach_the_downloader_and_no_others(tmp_
     assert given["MLFLOW_TRACKING_URI"] == "http://mlflow"
     assert "/tmp/x.so" not in given.values()
     assert "s3cr3t" not in repr(settings)
+
+
+def test_a_secret_that_cannot_be_read_is_named_beside_all_else_and_not_shown(tmp_path):
+    (tmp_path / "MLFLOW_TRACKING_PASSWORD").write_bytes(b"hunter2\xff")
+    (tmp_path / "AWS_SECRET_ACCESS_KEY").write_bytes(b"hunter2\xff")
+    with pytest.raises(SettingsError) as refused:
+        read_fetch_settings(GOOD | {"ANOMALY_CREDENTIALS_DIR": str(tmp_path)})
+    lines = str(refused.value).splitlines()[1:]
+    assert lines[0] == "  MLFLOW_TRACKING_URI: missing"
+    assert sorted(lines[1:]) == [
+        f"  ANOMALY_CREDENTIALS_DIR: {tmp_path}/{name}: not UTF-8"
+        for name in ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD")
+    ]
+    assert "hunter2" not in str(refused.value)

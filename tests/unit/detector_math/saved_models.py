@@ -27,7 +27,7 @@ def forest(data, *, before=None, **parameters):
     return make_pipeline(*before, IsolationForest(**chosen)).fit(data)
 
 
-def save(model, folder, *, reference=None, features=None, form="skops", version=sklearn.__version__):
+def save(model, folder, *, reference=None, features=None, form="skops", version=sklearn.__version__, signature=None):
     folder.mkdir(parents=True)
     name = "model.skops" if form == "skops" else "model.pkl"
     if form == "skops":
@@ -35,7 +35,7 @@ def save(model, folder, *, reference=None, features=None, form="skops", version=
     else:
         (folder / name).write_bytes(pickle.dumps(model))
     flavor = {"pickled_model": name, "serialization_format": form, "sklearn_version": version}
-    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": {"sklearn": flavor}}))
+    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": {"sklearn": flavor}, "signature": signature}))
     if reference is not None:
         write_bundle(folder / FOLDER, bundle_of(model, reference, features))
     return folder

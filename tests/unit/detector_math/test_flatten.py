@@ -238,7 +238,8 @@ def test_a_model_that_detects_no_outliers_is_refused(tmp_path):
 def test_names_that_contradict_the_model_are_refused(tmp_path):
     frame = pd.DataFrame(DATA, columns=["cpu", "mem", "net"])
     folder = models.save(models.forest(frame), tmp_path / "m", reference=frame, features=("cpu", "net", "mem"))
-    with pytest.raises(RefusedError, match=r"names the features cpu, net, mem; the model has cpu, mem, net"):
+    words = r"anomaly.json has 3 features \(cpu, net, mem\); the model has 3 features \(cpu, mem, net\)"
+    with pytest.raises(RefusedError, match=words):
         flatten(folder, tmp_path / "flat")
 
 
