@@ -117,7 +117,7 @@ def meanwhile(pod: Detector) -> dict[str, int]:
     found = {
         "driftChecks": stats["drift"]["checks"],
         "copiesAnswered": stats["shadow"]["answered"],
-        "copiesLost": stats["shadow"]["failed"] + stats["shadow"]["dropped"],
+        "copiesLost": sum(stats["shadow"][outcome] for outcome in ("failed", "refused", "dropped")),
         "anomaliesExplained": int(float(metrics['anomaly_anomalies_total{source="user"}'])),
         "reportsWritten": int(float(metrics["anomaly_reports_written_total"])),
     }

@@ -1,5 +1,6 @@
 """The operator's port (8081): roles, the report, the reference, drift, the rings. Tokens are signed for this pod."""
 
+import asyncio
 import csv
 import io
 import json
@@ -119,12 +120,8 @@ class AdminServer:
         del request
         serving = self._serving()
         times, rows = serving.observer.rows.newest()
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["time", *serving.plane.model.contract.features])
-        for at, row in zip(times.tolist(), rows.tolist(), strict=True):
-            writer.writerow([datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"), *row])
-        return web.Response(text=text.getvalue(), content_type="text/csv")
+        text = await asyncio.to_thread(_csv, serving.plane.model.contract.features, times, rows)
+        return web.Response(text=text, content_type="text/csv")
 
     async def _anomalies(self, request: web.Request) -> web.Response:
         newest = self._serving().observer.anomalies.newest(_positive(request, "limit", NEWEST_ANOMALIES))
@@ -215,6 +212,15 @@ class AdminServer:
         if self._pod.serving is None:
             raise Problem(503, "NotReady", "the model is still loading; try again")
         return self._pod.serving
+
+
+def _csv(features: tuple[str, ...], times: NDArray[np.float64], rows: NDArray[np.float64]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["time", *features])
+    for at, row in zip(times.tolist(), rows.tolist(), strict=True):
+        writer.writerow([datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"), *row])
+    return text.getvalue()
 
 
 def _recent(serving: Serving) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from anomaly_detector import openapi
 from anomaly_detector.cache import Cache
 from anomaly_detector.pod import Pod, Serving
 from anomaly_detector.problems import Problem
+from anomaly_detector.protocols import Contract
 from anomaly_detector.protocols.v2 import metadata
 
 MODEL_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
@@ -79,9 +80,9 @@ class Description:
 
     async def _openapi(self, request: web.Request) -> web.Response:
         del request
-        serving = self._pod.serving
-        features = serving.plane.model.contract.features if serving else ()
-        return json_answer(openapi.document(self._pod.settings.model, features))
+        serving, settings = self._pod.serving, self._pod.settings
+        unknown = Contract(model=settings.model, version=settings.version, features=())
+        return json_answer(openapi.document(serving.plane.model.contract if serving else unknown))
 
     async def _artifact(self, request: web.Request) -> web.StreamResponse:
         """Send the artifact to a peer that cannot reach the registry."""

@@ -60,11 +60,11 @@ class Exchange:
 
     def finish(self, turn: Turn, scored: Scored) -> Answer:
         """Render, and have the rest done when the answer has been written: the loop comes to it then."""
-        at = time.perf_counter()
-        answer = turn.codec.render(turn.query, scored, turn.contract)
-        times = (turn.began, turn.parsed, at, time.perf_counter())
-        asyncio.get_running_loop().call_soon(self._account, turn, scored, times)
-        return answer
+        return self._conclude(turn, scored, *self._render(turn, scored))
+
+    async def finish_aside(self, turn: Turn, scored: Scored) -> Answer:
+        """Do the same, the rendering in a thread."""
+        return self._conclude(turn, scored, *await asyncio.to_thread(self._render, turn, scored))
 
     def fail(self, turn: Turn, problem: Problem) -> Answer:
         """Return what the client is told when the model did not score the rows."""
@@ -89,6 +89,15 @@ class Exchange:
         if problem.reason == OVERLOADED:
             self._accounting.shed(source)
         return replace(answer, headers={**answer.headers, "retry-after": RETRY_AFTER})
+
+    def _render(self, turn: Turn, scored: Scored) -> tuple[Answer, float, float]:
+        """Return the answer, and when that began and ended."""
+        at = time.perf_counter()
+        return turn.codec.render(turn.query, scored, turn.contract), at, time.perf_counter()
+
+    def _conclude(self, turn: Turn, scored: Scored, answer: Answer, began: float, ended: float) -> Answer:
+        asyncio.get_running_loop().call_soon(self._account, turn, scored, (turn.began, turn.parsed, began, ended))
+        return answer
 
     def _account(self, turn: Turn, scored: Scored, times: tuple[float, ...]) -> None:
         self._accounting.served(turn.query, scored, turn.source, times)

@@ -93,7 +93,7 @@ def _serving(pod: "Pod") -> Iterator[Metric]:
     yield CounterMetricFamily("anomaly_drift_checks", "Drift checks in this role.", value=drift.checks)
     yield CounterMetricFamily("anomaly_observations_dropped", "Not watched for drift.", value=serving.observer.dropped)
     sent = CounterMetricFamily("anomaly_shadow_copies", "Copies to the other color, by outcome.", labels=["outcome"])
-    for outcome in ("answered", "failed", "dropped"):
+    for outcome in ("answered", "failed", "refused", "dropped"):
         sent.add_metric([outcome], getattr(copies, outcome))
     yield sent
     yield CounterMetricFamily("anomaly_passed_on", "Requests passed on while draining.", value=pod.pass_through.passed)

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from anomaly_detector.protocols import Contract
+from anomaly_detector.protocols.tensors import DTYPES
+from anomaly_detector.protocols.v2 import HEADER_LENGTH, OUTPUTS
+
 
 def _version() -> str:
     try:
@@ -37,11 +41,31 @@ _MLFLOW_ERROR: dict[str, Any] = {
     "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
 }
 _V2_ERROR: dict[str, Any] = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+_HEADER_LENGTH: dict[str, Any] = {
+    "name": HEADER_LENGTH,
+    "in": "header",
+    "description": "Where raw tensors follow the JSON (the binary extension): the length of the JSON.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+_CSV = "A line of names, then one line a row; an empty cell is a missing value."
 _REFUSED = ("400", "404", "408", "413", "415", "500", "503", "504")
 
 
-def document(model: str, features: Sequence[str]) -> dict[str, Any]:
-    """Return the document for a model with these features."""
+def document(contract: Contract) -> dict[str, Any]:
+    """Return the document for a model."""
+    model, features = contract.model, contract.features
+    infer = _operation("Open Inference Protocol v2.", _infer(features), _inferred(), _V2_ERROR)
+    infer["requestBody"]["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    infer["responses"]["200"]["content"]["application/octet-stream"] = {}
+    infer["parameters"] = [_HEADER_LENGTH]
+    invocations = _operation(
+        "MLflow's scoring protocol.",
+        _invocations(features),
+        _object(predictions={"type": "array", "items": {"enum": [-1, 1]}}),
+        _MLFLOW_ERROR,
+    )
+    invocations["requestBody"]["content"]["text/csv"] = {"schema": {"type": "string", "description": _CSV}}
+    versioned = f"/v2/models/{model}/versions/{contract.version}"
     return {
         "openapi": "3.1.0",
         "info": {
@@ -54,19 +78,13 @@ def document(model: str, features: Sequence[str]) -> dict[str, Any]:
                 "post": _operation("Score rows and explain the anomalies.", _predict(features), _predictions())
             },
             "/explain": {"post": _operation("Score and explain every row.", _predict(features), _predictions())},
-            "/invocations": {
-                "post": _operation(
-                    "MLflow's scoring protocol.",
-                    _invocations(features),
-                    _object(predictions={"type": "array", "items": {"enum": [-1, 1]}}),
-                    _MLFLOW_ERROR,
-                )
-            },
-            f"/v2/models/{model}/infer": {
-                "post": _operation("Open Inference Protocol v2.", _infer(features), {"type": "object"}, _V2_ERROR)
-            },
+            "/invocations": {"post": invocations},
+            f"/v2/models/{model}/infer": {"post": infer},
             f"/v2/models/{model}": {"get": _get("The model's metadata.")},
             f"/v2/models/{model}/ready": {"get": _get("Whether the model is ready.")},
+            f"{versioned}/infer": {"post": infer},
+            versioned: {"get": _get("The model's metadata.")},
+            f"{versioned}/ready": {"get": _get("Whether the model is ready.")},
             "/v2": {"get": _get("The server's metadata.")},
             "/v2/health/live": {"get": _get("Liveness.")},
             "/v2/health/ready": {"get": _get("Readiness.")},
@@ -74,6 +92,7 @@ def document(model: str, features: Sequence[str]) -> dict[str, Any]:
             "/ready": {"get": _get("Readiness.")},
             "/ping": {"get": _get("Readiness, by MLflow's name.")},
             "/version": {"get": _get("The model's version, as text.", "text/plain")},
+            "/openapi.json": {"get": _get("This document.")},
         },
     }
 
@@ -145,7 +164,9 @@ def _predictions() -> dict[str, Any]:
 def _invocations(features: Sequence[str]) -> dict[str, Any]:
     rows, records = _rows(features), _records(features)
     split = _object(columns={"enum": [list(features)]}, data=rows)
-    shapes = {"dataframe_split": split, "dataframe_records": records, "instances": rows, "inputs": rows}
+    columns = _object(**{name: {"type": "array", "items": _NUMBER, "minItems": 1} for name in features})
+    inputs = {"anyOf": [rows, records, columns]}
+    shapes = {"dataframe_split": split, "dataframe_records": records, "instances": rows, "inputs": inputs}
     return {"anyOf": [_object(**{name: shape}) | {"additionalProperties": False} for name, shape in shapes.items()]}
 
 
@@ -153,7 +174,32 @@ def _infer(features: Sequence[str]) -> dict[str, Any]:
     tensor = _object(
         name={"type": "string"},
         shape={"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 2},
-        datatype={"enum": ["FP64", "FP32", "INT64", "INT32"]},
-        data={"type": "array"},
+        datatype={"enum": list(DTYPES)},
     )
-    return _object(inputs={"type": "array", "items": tensor, "minItems": 1, "maxItems": max(1, len(features))})
+    tensor["properties"] |= {
+        "data": {"type": "array"},
+        "parameters": {"type": "object", "properties": {"binary_data_size": {"type": "integer", "minimum": 0}}},
+    }
+    output = _object(name={"enum": list(OUTPUTS)})
+    output["properties"]["parameters"] = {"type": "object", "properties": {"binary_data": {"type": "boolean"}}}
+    request = _object(inputs={"type": "array", "items": tensor, "minItems": 1, "maxItems": max(1, len(features))})
+    request["properties"] |= {
+        "id": {"type": "string"},
+        "outputs": {"type": "array", "items": output},
+        "parameters": {"type": "object", "properties": {"binary_data_output": {"type": "boolean"}}},
+    }
+    return request
+
+
+def _inferred() -> dict[str, Any]:
+    output = _object(
+        name={"enum": list(OUTPUTS)},
+        shape={"type": "array", "items": {"type": "integer"}},
+        datatype={"enum": sorted(set(OUTPUTS.values()))},
+    )
+    output["properties"] |= {"data": {"type": "array"}, "parameters": {"type": "object"}}
+    answer = _object(
+        model_name={"type": "string"}, model_version={"type": "string"}, outputs={"type": "array", "items": output}
+    )
+    answer["properties"]["id"] = {"type": "string"}
+    return answer

@@ -3,6 +3,7 @@
 Each request: read the body, limit in flight, parse, score, answer; then, off its path, count, observe and copy.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -24,6 +25,8 @@ from anomaly_detector.protocols.v2 import Infer
 from anomaly_detector.report import Source
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+LARGE_BYTES = 128 * 1024
+"""Bodies beyond it are read and answered in a thread: milliseconds in which others would wait."""
 
 
 class DataServer:
@@ -144,16 +147,18 @@ class DataServer:
         if serving is None:
             return exchange.refuse(codec, Problem(503, "NotReady", "the model is still loading; try again"), source)
         payload = Payload(body=body, content_type=request.content_type, headers=request.headers)
+        given = codec, payload, source, serving.plane.model.contract
+        large = len(body) > LARGE_BYTES
         try:
             self._described.check_model(request, serving)
-            turn = exchange.begin(codec, payload, source, serving.plane.model.contract)
+            turn = await asyncio.to_thread(exchange.begin, *given) if large else exchange.begin(*given)
         except Problem as problem:
             return exchange.refuse(codec, problem, source)
         try:
             scored = await serving.plane.answer(turn.query)
         except Problem as problem:
             return exchange.fail(turn, problem)
-        return exchange.finish(turn, scored)
+        return await exchange.finish_aside(turn, scored) if large else exchange.finish(turn, scored)
 
 
 async def health(request: web.Request) -> web.Response:

@@ -83,7 +83,8 @@ def _drained(s: Situation) -> Iterator[EmitEvent]:
         return
     pods = s.pods(decision.source.color, decision.source.revision)
     reports = [pod.report for pod in pods if pod.report is not None and not pod.report_foreign]
-    since = [report for report in reports if (parse_time(report.time) or 0.0) >= decision.time]
+    told = [report for report in reports if report.role != "active"]
+    since = [report for report in told if (parse_time(report.time) or 0.0) >= decision.time]
     if not pods or len(since) < len(pods) or any(report.openUserConnections for report in since):
         return
     answers = [at for report in since if (at := parse_time(report.lastOwnUserAnswer)) is not None]
@@ -92,6 +93,10 @@ def _drained(s: Situation) -> Iterator[EmitEvent]:
         f"{last - decision.time:.3f} s after the switch" if last is not None and last > decision.time else "before it"
     )
     words = f"No user is connected to version {decision.source.version} any more; it answered its last request {when}"
+    if all(report.role == "draining" for report in since):
+        itself = sum(report.ownUserAnswers or 0 for report in since)
+        passed_on = sum(report.passedOn or 0 for report in since)
+        words += f". Since it was told to drain it answered {itself} itself and passed {passed_on} on"
     yield EmitEvent(
         type="Normal", reason=reasons.DRAINED, message=words, key=f"drained/{decision.epoch}", action="Drain"
     )

@@ -30,8 +30,8 @@ def document(detector):
 
 
 POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
-POSTS = ("/predict", "/explain", "/invocations", "/v2/models/cpu-watch/infer")
-GETS = ("/v2/models/cpu-watch", "/ready", "/version")
+POSTS = ("/predict", "/explain", "/invocations", "/v2/models/cpu-watch/infer", "/v2/models/cpu-watch/versions/3/infer")
+GETS = ("/v2/models/cpu-watch", "/ready", "/version", "/openapi.json")
 CASES = [
     *(("POST", path, mode) for path in POSTS for mode in (POSITIVE, NEGATIVE)),
     *(("GET", path, POSITIVE) for path in GETS),

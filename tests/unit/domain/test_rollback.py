@@ -281,6 +281,9 @@ def test_rolled_back_track_drains_and_passes_on() -> None:
     losers = world.of_color("green")
     assert {(p.role, p.pass_through) for p in losers} == {("draining", True)}
     assert {p.role for p in world.of_color("blue")} == {"active"}
+    world.run(5)
+    *_, drained = [event.message for event in world.events if event.reason == "Drained"]
+    assert f"it answered {len(losers)} itself and passed {2 * len(losers)} on" in drained
 
 
 def test_end_of_draining_is_told_once_with_the_time_of_the_last_answer() -> None:

@@ -489,6 +489,8 @@ class World:
                 features=features(confidence),
             ),
             shadow=self.compare(pod, rows),
+            ownUserAnswers=1 if pod.role == "draining" else served,
+            passedOn=2 if pod.pass_through else 0,
         )
         pod.report_received = self.now
 
