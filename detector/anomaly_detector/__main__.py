@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fetch() if given.command == "fetch" else _serve(given.bind)
     except SettingsError as error:
         log.error("%s", error)  # noqa: TRY400 - the reason says it all
-        leave_message(str(error))
+        leave_message(logs.masked(str(error)))
         return EXIT_USAGE
 
 

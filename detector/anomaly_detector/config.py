@@ -5,7 +5,6 @@
 
 import json
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ DEFAULT_TESTS: Mapping[str, float] = MappingProxyType(
 
 
 class ConfigError(ValueError):
-    """Say which field of a configuration is wrong, what was expected and what was there."""
+    """Say of each wrong field of a configuration what was expected and what was there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,19 +91,28 @@ class Config:
 
 
 def parse_config(text: str) -> Config:
-    """Read `config.json`; what is absent has its default. Raises ConfigError naming the first wrong field."""
+    """Read `config.json`; what is absent has its default. Raises ConfigError naming all that is wrong."""
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{CONFIG_FILE}: not JSON: {error}") from None
-    top = _Section(CONFIG_FILE, value)
+    if not isinstance(value, dict):
+        raise ConfigError(f"{CONFIG_FILE}: expected an object, got {json.dumps(value)[:80]}")
+    faults: list[str] = []
+    config = _config(_Section(CONFIG_FILE, value, faults))
+    if faults:
+        raise ConfigError("; ".join(faults))
+    return config
+
+
+def _config(top: "_Section") -> Config:
     if top.value.get("schemaVersion") != SCHEMA_VERSION:
         raise ConfigError(
             f"{CONFIG_FILE}.schemaVersion: expected {SCHEMA_VERSION}, got {top.value.get('schemaVersion')!r}"
         )
     gates, drift, explanations = top.section("gates"), top.section("drift"), top.section("explanations")
     error_rate, drift_gate, tests = gates.section("errorRate"), gates.section("drift"), drift.section("tests")
-    influxdb, source = top.value.get("influxdb"), top.value.get("source")
+    influxdb, source = top.optional_section("influxdb"), top.optional_section("source")
     default = Config()
     return Config(
         heartbeat_seconds=top.number("heartbeatSeconds", default.heartbeat_seconds, low=0.1, high=86_400),
@@ -121,25 +129,25 @@ def parse_config(text: str) -> Config:
         ),
         explanations=explanations.flag("enabled"),
         top_k=int(explanations.number("topK", default.top_k, low=1, high=100)),
-        influxdb=None if influxdb is None else _influxdb(_Section(f"{CONFIG_FILE}.influxdb", influxdb)),
-        source=None if source is None else _source(_Section(f"{CONFIG_FILE}.source", source)),
+        influxdb=None if influxdb is None else _influxdb(influxdb),
+        source=None if source is None else _source(source),
     )
 
 
 def _influxdb(section: "_Section") -> InfluxConfig:
     write = section.value.get("write", "anomalies")
     if write not in ("all", "sampled", "anomalies"):
-        raise ConfigError(f"{section.where}.write: expected all, sampled or anomalies, got {json.dumps(write)[:80]}")
+        section.fault("write", "all, sampled or anomalies")
     return InfluxConfig(write=write, **_server(section))
 
 
 def _source(section: "_Section") -> SourceConfig:
     fields = section.section("fields").value
     if not all(isinstance(name, str) and name for name in fields.values()):
-        raise ConfigError(f"{section.where}.fields: expected the name of a field by feature")
+        section.fault("fields", "the name of a field by feature")
     measurement, query = section.optional_text("measurement"), section.optional_text("query")
     if (measurement is None) == (query is None):
-        raise ConfigError(f"{section.where}: expected either measurement or query")
+        section.faults.append(f"{section.where}: expected either measurement or query")
     return SourceConfig(
         measurement=measurement,
         query=query,
@@ -155,8 +163,8 @@ def _source(section: "_Section") -> SourceConfig:
 def _server(section: "_Section") -> dict[str, Any]:
     """Return what every connection to InfluxDB needs."""
     url = section.text("url")
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"{section.where}.url: expected http://... or https://..., got {url[:80]!r}")
+    if url and not url.startswith(("http://", "https://")):
+        section.fault("url", "http://... or https://...")
     return {
         "url": url.rstrip("/"),
         "org": section.text("org"),
@@ -166,31 +174,36 @@ def _server(section: "_Section") -> dict[str, Any]:
 
 
 class _Section:
-    """One object of the configuration, with its path for messages."""
+    """One object of the configuration, with its path for messages. What is wrong is noted and read as its default."""
 
-    def __init__(self, where: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: expected an object, got {json.dumps(value)[:80]}")
-        self.where = where
-        self.value: dict[str, Any] = value
+    def __init__(self, where: str, value: dict[str, Any], faults: list[str]) -> None:
+        self.where, self.value, self.faults = where, value, faults
+
+    def fault(self, name: str, expected: str) -> None:
+        self.faults.append(f"{self.where}.{name}: expected {expected}, got {json.dumps(self.value.get(name))[:80]}")
 
     def section(self, name: str) -> "_Section":
+        return self.optional_section(name) or _Section(f"{self.where}.{name}", {}, self.faults)
+
+    def optional_section(self, name: str) -> "_Section | None":
         value = self.value.get(name)
-        return _Section(f"{self.where}.{name}", {} if value is None else value)
+        if value is not None and not isinstance(value, dict):
+            self.fault(name, "an object")
+            return None
+        return None if value is None else _Section(f"{self.where}.{name}", value, self.faults)
 
     def number(self, name: str, default: float, *, low: float, high: float) -> float:
         value = self.value.get(name, default)
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or not low <= value <= high:
-            raise ConfigError(
-                f"{self.where}.{name}: expected a number from {low:g} to {high:g}, got {json.dumps(value)[:80]}"
-            )
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            self.fault(name, f"a number from {low:g} to {high:g}")
+            return default
         return float(value)
 
     def text(self, name: str) -> str:
         value = self.value.get(name)
         if not isinstance(value, str) or not value:
-            raise ConfigError(f"{self.where}.{name}: expected text, got {json.dumps(value)[:80]}")
+            self.fault(name, "text")
+            return ""
         return value
 
     def optional_text(self, name: str) -> str | None:
@@ -199,12 +212,18 @@ class _Section:
     def flag(self, name: str) -> bool:
         value = self.value.get(name, True)
         if not isinstance(value, bool):
-            raise ConfigError(f"{self.where}.{name}: expected true or false, got {json.dumps(value)[:80]}")
+            self.fault(name, "true or false")
+            return True
         return value
 
 
 class LiveConfig:
-    """The newest good configuration and keys of a mounted folder. Call `poll` now and then."""
+    """The newest good configuration and keys of a mounted folder. Call `poll` now and then.
+
+    The operator writes them, and a pod dies of none: one that cannot be read must neither end what serves users nor
+    keep a pod from starting, which may be the one that a rollback waits for. Until one can be read the defaults are in
+    force; they cost nobody an answer, and what the operator decides by are its own gates.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.config = Config()
@@ -216,6 +235,8 @@ class LiveConfig:
             folder / KEYS_FILE: self._read_keys,
         }
         self._seen: dict[Path, object] = {}
+        self._read: set[Path] = set()
+        """Of which a good one has been read."""
 
     def poll(self) -> None:
         """Read what changed since the last call. What cannot be read is logged once and changes nothing."""
@@ -226,8 +247,12 @@ class LiveConfig:
             self._seen[path] = mark
             try:
                 read(path.read_text())
-            except (OSError, ValueError) as error:
-                log.warning("configuration stays as it was: %s", error, extra={"file": str(path)})
+            except (OSError, ValueError, RecursionError) as error:
+                stays = "configuration stays as it was" if path in self._read else "the defaults are in force"
+                level = logging.WARNING if isinstance(error, OSError) else logging.ERROR
+                log.log(level, "%s: %s", stays, error, extra={"file": str(path)})
+            else:
+                self._read.add(path)
 
     def _read_config(self, text: str) -> None:
         config = parse_config(text)

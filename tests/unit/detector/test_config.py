@@ -60,6 +60,24 @@ def test_a_wrong_field_is_named(change, words):
         parse_config(json.dumps(CONTRACT | change))
 
 
+def test_all_that_is_wrong_is_said_in_one_message():
+    wrong = {
+        "heartbeatSeconds": 10**400,
+        "gates": {"errorRate": {"enabled": 1, "max": -1}, "drift": []},
+        "drift": {"minVotes": None, "tests": {"ks": float("nan")}},
+        "explanations": {"topK": 0},
+        "influxdb": {"url": "influx", "write": "some"},
+        "source": SOURCE | {"ownerUid": "", "intervalSeconds": "1"},
+    }
+    with pytest.raises(ConfigError) as refused:
+        parse_config(json.dumps(CONTRACT | wrong))
+    assert sorted(said.split(":")[0].removeprefix("config.json.") for said in str(refused.value).split("; ")) == [
+        "drift.minVotes", "drift.tests.ks", "explanations.topK", "gates.drift", "gates.errorRate.enabled",
+        "gates.errorRate.max", "heartbeatSeconds", "influxdb.bucket", "influxdb.org", "influxdb.url", "influxdb.write",
+        "source.intervalSeconds", "source.ownerUid",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "\x00"])
 def test_anything_else_than_an_object_is_refused(text):
     with pytest.raises(ConfigError, match=r"config\.json"):
@@ -114,3 +132,17 @@ def test_an_absent_folder_means_defaults(tmp_path):
     live = LiveConfig(tmp_path / "nowhere")
     live.poll()
     assert live.config == Config()
+
+
+@pytest.mark.parametrize("text", ["{", '{"schemaVersion": 1, "heartbeatSeconds": 0, "drift": 7}', "[" * 100_000])
+def test_a_pod_that_starts_with_what_nobody_can_read_has_the_defaults_until_it_is_mended(folder, caplog, text):
+    _swap(folder, 2, text)
+    live = LiveConfig(folder)
+    live.poll()
+    said = [record.getMessage() for record in caplog.records]
+    assert live.config == Config()
+    assert len(said) == 1
+    assert said[0].startswith("the defaults are in force: config.json")
+    _swap(folder, 3, CONTRACT)
+    live.poll()
+    assert live.config == parse_config(json.dumps(CONTRACT))
