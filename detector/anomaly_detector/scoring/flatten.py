@@ -207,7 +207,7 @@ def _accepts(score: Callable[[Floats], Floats], sample: Floats, value: float) ->
     np.fill_diagonal(rows, value)
     try:
         return bool(np.isfinite(score(rows)).all())
-    except ValueError:
+    except Exception:  # noqa: BLE001 - scikit-learn raises ValueError, steps of people's own what they like
         return False
 
 

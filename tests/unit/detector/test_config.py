@@ -134,7 +134,9 @@ def test_an_absent_folder_means_defaults(tmp_path):
     assert live.config == Config()
 
 
-@pytest.mark.parametrize("text", ["{", '{"schemaVersion": 1, "heartbeatSeconds": 0, "drift": 7}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["{", '{"schemaVersion": 1, "heartbeatSeconds": 0, "drift": 7}', "[" * 100_000], ids=len
+)
 def test_a_pod_that_starts_with_what_nobody_can_read_has_the_defaults_until_it_is_mended(folder, caplog, text):
     _swap(folder, 2, text)
     live = LiveConfig(folder)

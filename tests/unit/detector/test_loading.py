@@ -94,7 +94,9 @@ def test_what_killed_fetches_left_goes_and_what_others_work_in_stays(stored):
     assert (left.exists(), used.exists(), cache.holds(settings.artifact.digest)) == (False, True, True)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 72, b"\xff", b"sha256:12\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 72, b"\xff", b"sha256:12\n"], ids=["empty", "zeros", "no text", "half"]
+)
 def test_a_damaged_note_of_a_digest_is_none_and_costs_nothing_else(stored, content):
     settings, flat = stored
     cache = Cache(settings.artifact.cache_dir)

@@ -16,7 +16,14 @@ from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, PowerTransformer, RobustScaler, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    PowerTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 from sklearn.svm import OneClassSVM
 
 from anomaly_detector.scoring import RefusedError, UnacceptableRowsError, load
@@ -148,6 +155,17 @@ def test_infinities_are_refused_where_a_scaler_refuses_them_and_taken_by_bare_fo
     model = models.forest(DATA, before=())
     bare = models.serve(model, tmp_path / "bare", reference=DATA)
     assert bare.score(row) == pytest.approx(-model.score_samples(row), abs=1e-12)
+
+
+def as_integers(rows):
+    if not np.isfinite(rows).all():
+        raise OverflowError("no integer")
+    return rows.astype(np.int64)
+
+
+def test_a_step_that_fails_in_its_own_way_on_what_is_missing_is_served_without(tmp_path):
+    scorer = models.serve(models.forest(DATA, before=(FunctionTransformer(as_integers),)), tmp_path, form="cloudpickle")
+    assert (scorer.accepts_missing, scorer.accepts_infinite) == (False, False)
 
 
 def test_a_model_without_a_bundle_is_served_under_its_own_names(tmp_path):
