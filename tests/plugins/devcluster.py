@@ -26,7 +26,7 @@ def namespace(cluster):
     """Return the name of a namespace that is there for this test alone."""
     name = f"t{next(_numbers)}"
     cluster.kubectl("create", "namespace", name)
-    cluster.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=20s")
+    cluster.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=90s")
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
@@ -39,7 +39,7 @@ def wait_until_served(cluster, definition):
     """
     name, kind = definition["metadata"]["name"], definition["spec"]["names"]["kind"]
     for condition in (f"jsonpath={{.status.acceptedNames.kind}}={kind}", "condition=Established"):
-        cluster.kubectl("wait", f"crd/{name}", f"--for={condition}", "--timeout=30s")
+        cluster.kubectl("wait", f"crd/{name}", f"--for={condition}", "--timeout=90s")
 
 
 def pytest_report_header():

@@ -62,7 +62,8 @@ class OperatorProcess:
 
     @property
     def lines(self):
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        whole, _, _ = self.log.read_text().rpartition("\n")  # the last line may be half written
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def wait_for(self, message):
         """Return the log line with this message as soon as there is one."""
@@ -90,11 +91,11 @@ class OperatorProcess:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name)
 
     def exit_code(self):
-        return self._process.wait(30)
+        return self._process.wait(90)
 
     def terminate(self):
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(20)
+        return self._process.wait(90)
 
     def kill(self):
         self._process.kill()
@@ -165,8 +166,10 @@ def trained(tmp_path_factory):
     def train(uri):
         command = [str(BIN / "anomaly-train"), "--data", str(data), "--tracking-uri", uri, "--no-plots", "--json"]
         command += ["--model", REGISTERED]
-        runs = [subprocess.run(command, capture_output=True, text=True, check=True, timeout=600) for _ in range(2)]
-        return [str(json.loads(done.stdout)["version"]) for done in runs]
+        # A server that has just started takes longer than the command waits for by itself.
+        env = os.environ | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+        runs = [subprocess.check_output(command, env=env, text=True, timeout=600) for _ in range(2)]
+        return [str(json.loads(printed)["version"]) for printed in runs]
 
     return train
 
