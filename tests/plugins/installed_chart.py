@@ -68,8 +68,10 @@ class Installed:
         path = f"/apis/anomalymodel.dev/v1alpha1/namespaces/{name}/anomalymodels"
         body = {"apiVersion": "anomalymodel.dev/v1alpha1", "kind": "AnomalyModel", "metadata": {"name": "cpu-watch"}}
         made = call(self.admin(), "POST", path, body | {"spec": {"model": {"name": "m", "alias": "champion"}}})
-        yield made["metadata"]["uid"]
-        call(self.admin(), "DELETE", f"{path}/cpu-watch")
+        try:
+            yield made["metadata"]["uid"]
+        finally:
+            call(self.admin(), "DELETE", f"{path}/cpu-watch")
 
 
 def mount_account(user, folder):

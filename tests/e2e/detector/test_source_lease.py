@@ -27,11 +27,19 @@ def admin(installed):
 
 
 @pytest.fixture
-def uid(installed, admin):
-    """The UID of a model that is there for the test."""
-    del admin
+async def uid(installed, admin):
+    """The UID of a model that is there for the test, and goes with its Lease."""
     with installed.model(NAMESPACE) as made:
         yield made
+    await until(lambda: gone(admin), "the Lease is gone")
+
+
+async def gone(admin):
+    try:
+        await asyncio.to_thread(call, admin, "GET", LEASE)
+    except RefusedError as refused:
+        return refused.code == 404
+    return False
 
 
 class Pod:
@@ -152,15 +160,7 @@ async def test_it_goes_with_its_model(pods, admin, uid):
     del uid
     async with pods("one") as one:
         await until(one.holds, "it holds the Lease")
-
-    async def gone():
-        try:
-            await asyncio.to_thread(call, admin, "GET", LEASE)
-        except RefusedError as refused:
-            return refused.code == 404
-        return False
-
     call(admin, "DELETE", f"{MODELS}/{MODEL}")
-    await until(gone, "the Lease is gone")
+    await until(lambda: gone(admin), "the Lease is gone")
     body = {"apiVersion": "anomalymodel.dev/v1alpha1", "kind": "AnomalyModel", "metadata": {"name": MODEL}}
     call(admin, "POST", MODELS, body | {"spec": {"model": {"name": "m", "alias": "champion"}}})

@@ -11,10 +11,13 @@ from anomaly_operator.domain.spec import ModelSpec
 
 pytestmark = pytest.mark.e2e
 
+PATIENCE = 60
+"""Seconds that a server may take which has just started."""
+
 
 @pytest.fixture
 async def registry():
-    async with Registry() as one:
+    async with Registry(timeout=PATIENCE) as one:
         yield one
 
 
@@ -115,22 +118,22 @@ DENIED = "HTTP/1.1 403 Forbidden\r\nContent-Length: 19\r\n\r\nInvalid Host heade
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "reason", "words"),
+    ("behaviour", "seconds", "reason", "words"),
     [
-        (hang, "Unreachable", "did not answer within 0.3 s"),
-        (drip, "Unreachable", "did not answer within 0.3 s"),
-        (close, "Unreachable", "http://127.0.0.1"),
-        (answering(REDIRECT), "Unreachable", "answered 302"),
-        (answering(HTML), "Unreachable", "answered 200"),
-        (answering(DENIED), "Forbidden", "Invalid Host header"),
+        (hang, 0.3, "Unreachable", "did not answer within 0.3 s"),
+        (drip, 0.3, "Unreachable", "did not answer within 0.3 s"),
+        (close, PATIENCE, "Unreachable", "http://127.0.0.1"),
+        (answering(REDIRECT), PATIENCE, "Unreachable", "answered 302"),
+        (answering(HTML), PATIENCE, "Unreachable", "answered 200"),
+        (answering(DENIED), PATIENCE, "Forbidden", "Invalid Host header"),
     ],
     ids=["hangs", "drips", "closes", "redirects", "answers with a page", "denies"],
 )
-async def test_a_server_that_misbehaves_is_given_up_in_time(behaviour, reason, words):
+async def test_a_server_that_misbehaves_is_given_up_in_time(behaviour, seconds, reason, words):
     server = await asyncio.start_server(behaviour, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
-        async with Registry(timeout=0.3) as registry:
+        async with Registry(timeout=seconds) as registry:
             found = await registry.resolve(f"http://127.0.0.1:{port}", ModelSpec(name="m", alias="a"), "alias a")
     finally:
         server.close()

@@ -207,7 +207,7 @@ async def test_an_incomplete_request_is_aiohttp_s_after_a_while(served, monkeypa
 
 
 async def test_a_connection_that_is_idle_too_long_is_closed(served):
-    served.port.keep_alive = 0.02
+    served.port.keep_alive = 1
     async with served.wire() as wire:
         assert (await wire.ask(request()))[0] == 200
         assert await wire.reader.read() == b""
