@@ -54,7 +54,7 @@ class World:
     def ask(self, pod, path="/", *, post=False):
         """Send a request to a pod itself."""
         url = f"http://{pod['status']['podIP']}:8080{path}"
-        with urllib.request.urlopen(url, data=b"" if post else None, timeout=5) as answer:
+        with urllib.request.urlopen(url, data=b"" if post else None, timeout=60) as answer:
             return answer.read().decode()
 
     def pod(self, name):

@@ -9,7 +9,7 @@ LABELS = {"app": "web"}
 
 def test_a_deployment_becomes_ready_pods_with_addresses_of_their_own(world):
     world.apply(deployment("web", 3, LABELS))
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     pods = world.pods("app=web")
     assert sorted(world.ask(pod) for pod in pods) == sorted(pod["metadata"]["name"] for pod in pods)
     assert len({pod["status"]["podIP"] for pod in pods}) == 3
@@ -17,10 +17,10 @@ def test_a_deployment_becomes_ready_pods_with_addresses_of_their_own(world):
 
 def test_a_rolling_update_replaces_every_pod_and_keeps_the_old_set_at_zero(world):
     world.apply(deployment("web", 2, LABELS))
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     before = {pod["metadata"]["uid"] for pod in world.pods("app=web")}
     world.kubectl("set", "env", "deployment/web", "COLOR=green")
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     pods = eventually(lambda: (p := world.pods("app=web")) and len(p) == 2 and p)
     assert not before & {pod["metadata"]["uid"] for pod in pods}
     assert sorted(s["spec"]["replicas"] for s in world.get("replicasets")) == [0, 2]
@@ -29,22 +29,22 @@ def test_a_rolling_update_replaces_every_pod_and_keeps_the_old_set_at_zero(world
 
 def test_a_rollout_can_be_undone(world):
     world.apply(deployment("web", 1, LABELS))
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     world.kubectl("set", "env", "deployment/web", "COLOR=green")
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     world.kubectl("rollout", "undo", "deployment/web")
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     assert "env" not in world.get("deployment", "web")["spec"]["template"]["spec"]["containers"][0]
     assert len(world.get("replicasets")) == 2
 
 
 def test_a_new_template_that_never_gets_ready_leaves_the_old_pods_and_says_so(world):
     world.apply(deployment("web", 2, LABELS))
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     template = {"spec": {"containers": [{"name": "web", "image": "nowhere"}]}}
     change = {"spec": {"progressDeadlineSeconds": 2, "template": template}}
     world.kubectl("patch", "deployment/web", "-p", json.dumps(change))
-    said = world.kubectl("rollout", "status", "deployment/web", "--timeout=30s", check=False)
+    said = world.kubectl("rollout", "status", "deployment/web", "--timeout=90s", check=False)
     assert "exceeded its progress deadline" in said
     status = world.get("deployment", "web")["status"]
     assert status["availableReplicas"] == 2
@@ -55,7 +55,7 @@ def test_scaling_down_and_up_follows_the_number(world):
     world.kubectl("scale", "deployment/web", "--replicas=1")
     eventually(lambda: len(world.pods("app=web")), 1)
     world.kubectl("scale", "deployment/web", "--replicas=2")
-    world.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    world.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     assert world.get("deployment", "web")["status"]["readyReplicas"] == 2
 
 
@@ -77,7 +77,7 @@ def test_deleting_a_deployment_takes_its_sets_and_pods_along(world):
 def test_foreground_deletion_returns_when_the_pods_are_gone(world):
     world.apply(deployment("web", 2, LABELS))
     world.wait("condition=Available", "deployment/web")
-    world.kubectl("delete", "deployment", "web", "--cascade=foreground", "--timeout=30s")
+    world.kubectl("delete", "deployment", "web", "--cascade=foreground", "--timeout=90s")
     assert world.get("pods") == []
 
 
@@ -97,8 +97,8 @@ def test_a_deleted_namespace_goes_with_its_pods(world):
     name = f"{world.namespace}-gone"
     world.cluster.kubectl("create", "namespace", name)
     world.cluster.kubectl("apply", "-n", name, "-f", "-", stdin=deployment("web", 1, LABELS))
-    world.cluster.kubectl("wait", "-n", name, "--for=condition=Available", "deployment/web", "--timeout=30s")
-    world.cluster.kubectl("delete", "namespace", name, "--timeout=30s")
+    world.cluster.kubectl("wait", "-n", name, "--for=condition=Available", "deployment/web", "--timeout=90s")
+    world.cluster.kubectl("delete", "namespace", name, "--timeout=90s")
     assert "No resources found" in world.cluster.kubectl("get", "pods", "-n", name, check=False)
 
 

@@ -17,7 +17,8 @@ def config(name, **data):
 
 
 def status(world, name):
-    return world.pod(name)["status"]["containerStatuses"][0]
+    """Return the status of a pod's container; of one that the node has not looked at yet, that nothing is known."""
+    return next(iter(world.pod(name)["status"].get("containerStatuses") or ()), {"state": {}})
 
 
 def test_a_pod_finds_what_its_environment_asks_for(world):
@@ -107,7 +108,7 @@ def test_a_crash_loop_backs_off_and_keeps_the_previous_log(world):
     assert found["lastState"]["terminated"]["exitCode"] == 3
     assert found["restartCount"] >= 1
     assert world.kubectl("logs", "p", "--previous") == "last words\n"
-    assert "BackOff" in world.kubectl("get", "events")
+    eventually(lambda: "BackOff" in world.kubectl("get", "events"))
 
 
 def test_readiness_follows_the_probe_without_a_restart(world):
@@ -119,11 +120,11 @@ def test_readiness_follows_the_probe_without_a_restart(world):
 
 
 def test_a_container_that_fails_its_liveness_probe_is_restarted(world):
-    probe = {"httpGet": {"path": "/alive", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1}
+    probe = {"httpGet": {"path": "/alive", "port": 8080}, "periodSeconds": 1, "failureThreshold": 5}
     world.apply(web_pod("p", container={"livenessProbe": probe | {"initialDelaySeconds": 2}}))
     world.wait("condition=Ready", "pod/p")
     world.ask(world.pod("p"), "/sick", post=True)
-    eventually(lambda: status(world, "p")["restartCount"], 1)
+    eventually(lambda: status(world, "p")["restartCount"] >= 1)
     world.wait("condition=Ready", "pod/p")
 
 
@@ -132,7 +133,7 @@ def test_a_slow_starter_is_left_in_peace_by_its_liveness_probe(world):
         "import os,time,pathlib,socket; time.sleep(1.5);"
         "s=socket.create_server((os.environ['IP'],8080)); time.sleep(100)"
     )
-    tcp = {"tcpSocket": {"port": 8080}, "periodSeconds": 1, "failureThreshold": 1}
+    tcp = {"tcpSocket": {"port": 8080}, "periodSeconds": 1, "timeoutSeconds": 30, "failureThreshold": 1}
     container = {
         "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "startupProbe": {**tcp, "failureThreshold": 20},
@@ -259,7 +260,7 @@ def test_a_pod_that_ignores_sigterm_is_killed_with_all_its_processes(world):
     world.apply(script_pod("p", code, terminationGracePeriodSeconds=1))
     eventually(lambda: world.kubectl("logs", "p", check=False).strip().isdigit())
     child = int(world.kubectl("logs", "p"))
-    world.kubectl("delete", "pod", "p", "--timeout=20s")
+    world.kubectl("delete", "pod", "p", "--timeout=90s")
     eventually(lambda: not alive(child))
 
 
@@ -278,7 +279,7 @@ def test_a_pod_is_gone_only_when_its_last_process_is(world, tmp_path):
     world.kubectl("delete", "pod", "p", "--wait=false")
     assert "deletionTimestamp" in world.pod("p")["metadata"]
     leave.touch()
-    world.kubectl("wait", "--for=delete", "pod/p", "--timeout=20s")
+    world.kubectl("wait", "--for=delete", "pod/p", "--timeout=90s")
 
 
 def test_a_killed_process_is_started_again_as_it_was(world):

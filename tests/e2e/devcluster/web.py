@@ -62,7 +62,8 @@ def burn():
 def main():
     server = Server((sys.argv[1], int(sys.argv[2])), Handler)
     # As a well-behaved server does, go on accepting until the service proxy has heard of the end.
-    signal.signal(signal.SIGTERM, lambda *_: threading.Timer(0.5, server.shutdown).start())
+    linger = float(os.environ.get("LINGER", "0.5"))
+    signal.signal(signal.SIGTERM, lambda *_: threading.Timer(linger, server.shutdown).start())
     server.serve_forever()
 
 
