@@ -8,6 +8,7 @@ from pathlib import Path
 from anomaly_detector.bundle import FOLDER, write_bundle
 from anomaly_detector.report import PREFIX
 from anomaly_detector.scoring.loading import RefusedError, load_model
+from anomaly_detector.scoring.signature import read_signature
 from anomaly_detector.train.bundling import make_bundle, serving_tags
 from anomaly_detector.train.errors import DataError
 from anomaly_detector.train.order import Order
@@ -25,14 +26,17 @@ def adopt(table: Table, registry: Registry, order: Order, *, version: Version) -
         folder = registry.download(version, Path(temporary))
         try:
             model, flavor = load_model(folder, allow_pickle=order.allow_pickle)
+            signature = read_signature(folder)
         except RefusedError as error:
             here = "" if order.allow_pickle else " (pickles: here with --allow-pickle)"
             raise DataError(f"{version.name} version {version.version}: {error}{here}") from None
         estimator = type(model.steps[-1][1] if hasattr(model, "steps") else model).__name__
-        names = tuple(map(str, getattr(model, "feature_names_in_", table.features)))
+        told = None if signature is None else signature.names
+        names = told or tuple(map(str, getattr(model, "feature_names_in_", table.features)))
         count = getattr(model, "n_features_in_", len(names))
         if names != table.features or count != len(names):
-            raise DataError(f"{table.source}: features {', '.join(table.features)}; the model has {count} others")
+            its = f"has {count} others" if names == table.features else f"has {', '.join(names)}"
+            raise DataError(f"{table.source}: features {', '.join(table.features)}; the model {its}")
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="X does not have valid feature names")  # they were compared

@@ -12,11 +12,11 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from anomaly_detector.logs import masked
 from anomaly_detector.report import PREFIX
 from anomaly_detector.train import plots
 from anomaly_detector.train.adopt import adopt as adopt_version
 from anomaly_detector.train.arguments import pairs
-from anomaly_detector.train.environment import without_login
 from anomaly_detector.train.errors import KEPT_ALIAS, DataError
 from anomaly_detector.train.event import read_event
 from anomaly_detector.train.features import FeatureNotes, read_notes
@@ -64,7 +64,7 @@ def train(options: Namespace, console: Console) -> tuple[dict[str, Any], int]:
     if not options.no_plots:
         _plots(registry, trained, table.features, console)
     if not options.json:
-        show(Console(), trained, without_login(registry.uri))
+        show(Console(), trained, masked(registry.uri))
     return trained.as_json(), KEPT_ALIAS if trained.alias is not None and not trained.alias_moved else 0
 
 
@@ -156,7 +156,7 @@ def _registry(options: Namespace) -> Registry:
         raise DataError("--tracking-uri: missing; give the MLflow server's URL or set MLFLOW_TRACKING_URI")
     if not options.tracking_uri.startswith(("http://", "https://")):
         raise DataError(
-            f"--tracking-uri {without_login(options.tracking_uri)}: expected the http(s) address of an MLflow server:"
+            f"--tracking-uri {masked(options.tracking_uri)}: expected the http(s) address of an MLflow server:"
             " operator and detectors reach no other"
         )
     return Registry(options.tracking_uri)

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 from anomaly_detector.settings import store_variables
 from anomaly_detector.train.errors import DataError
 
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "skops", "mlflow")
 CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 LIMITS = {
@@ -54,11 +52,6 @@ def prepare_mlflow() -> None:
             os.environ[name] = found
     if folder and Path(folder, "ca.crt").is_file():
         os.environ["MLFLOW_TRACKING_SERVER_CERT_PATH"] = str(Path(folder, "ca.crt"))
-
-
-def without_login(text: str) -> str:
-    """Return a text without the user names and passwords of the URLs in it."""
-    return _LOGIN.sub("***@", text)
 
 
 def libraries() -> dict[str, str]:

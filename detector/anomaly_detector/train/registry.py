@@ -17,8 +17,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 
 from anomaly_detector.bundle import Bundle, digest, size, write_bundle
+from anomaly_detector.logs import masked
 from anomaly_detector.scoring.loading import TRUSTED_TYPES
-from anomaly_detector.train.environment import prepare_mlflow, without_login
+from anomaly_detector.train.environment import prepare_mlflow
 from anomaly_detector.train.errors import RegistryError
 from anomaly_detector.train.event import EVENT_ID
 from anomaly_detector.train.table import Floats
@@ -79,7 +80,7 @@ class Registry:
             yield
         except (MlflowException, requests.RequestException) as error:
             words = " ".join(str(error).split())[:500]
-            raise RegistryError(without_login(f"registry {self.uri}: {what}: {words}")) from error
+            raise RegistryError(masked(f"registry {self.uri}: {what}: {words}")) from error
 
     def check(self, name: str) -> None:
         """Make sure, before time is spent on training, that the server answers and takes the model's name.

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
 from sklearn.ensemble import IsolationForest
 from tests.e2e.registry.conftest import FEATURES, ROWS, write_csv
 
@@ -258,10 +260,21 @@ class TestAdopt:
         assert code == 2
         assert "the model has 3 others" in said
 
+    def test_rows_that_are_called_otherwise_than_the_signature_says_are_refused(
+        self, anomaly_train, client, model_name, metrics_csv
+    ):
+        number = register_plain(client, model_name, signature=("cpu", "memory", "disk"))
+        code, _, said = anomaly_train(
+            "adopt", "--data", str(metrics_csv), "--model", model_name, "--version", number, "--allow-pickle"
+        )
+        assert code == 2
+        assert "features cpu, memory, network; the model has cpu, memory, disk" in said
 
-def register_plain(client, name):
-    """Register a model as people do without this project: a pickle, no bundle, no tags."""
+
+def register_plain(client, name, signature=None):
+    """Register a model as people do without this project: a pickle, no bundle, no tags, perhaps names of columns."""
     mlflow.set_tracking_uri(client.tracking_uri)
+    columns = None if signature is None else Schema([ColSpec("double", column) for column in signature])
     model = IsolationForest(random_state=0).fit(np.random.default_rng(0).gamma(3.0, size=(500, 3)))
     with mlflow.start_run():
         info = mlflow.sklearn.log_model(
@@ -270,6 +283,7 @@ def register_plain(client, name):
             serialization_format="cloudpickle",
             pip_requirements=["scikit-learn"],
             registered_model_name=name,
+            signature=None if columns is None else ModelSignature(inputs=columns),
         )
     return str(info.registered_model_version)
 
