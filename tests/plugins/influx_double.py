@@ -14,43 +14,49 @@ from aiohttp import web
 
 from anomaly_detector.source.rows import nanoseconds, rfc3339
 
-_ESCAPED = re.compile(r"\\(.)")
+# In names a backslash escapes a separator and else is itself; in strings it escapes quotes and backslashes.
+_NAME = r"(?:[^,= \n]|(?<=\\)[,= ])+"
+_FIELD = rf'{_NAME}=(?:"(?:[^"\\]|\\.)*"|[^", \n]+)'
+_LINE = re.compile(
+    rf"((?:[^, \n]|(?<=\\)[, ])+)((?:,{_NAME}={_NAME})*) ({_FIELD}(?:,{_FIELD})*) (\d+)(?:\n|$)", re.DOTALL
+)
+_TAGS = re.compile(rf",({_NAME})=({_NAME})")
+_FIELDS = re.compile(rf"({_NAME})=(\"(?:[^\"\\]|\\.)*\"|[^\", \n]+)(?:,|$)", re.DOTALL)
 
 
-def _split(text, separator):
-    """Split at a separator that is neither escaped nor within quotes."""
-    parts, current, quoted, escaped = [], "", False, False
-    for character in text:
-        if character == separator and not quoted and not escaped:
-            parts.append(current)
-            current = ""
-            continue
-        if character == '"' and not escaped:
-            quoted = not quoted
-        escaped = character == "\\" and not escaped
-        current += character
-    return [*parts, current]
-
-
-def _plain(text):
-    return _ESCAPED.sub(r"\1", text)
+def _name(text):
+    return re.sub(r"\\([,= ])", r"\1", text)
 
 
 def _value(text):
     if text[0] == '"':
-        return _plain(text[1:-1])
+        return re.sub(r'\\(["\\])', r"\1", text[1:-1])
     if text in ("true", "false"):
         return text == "true"
     return int(text[:-1]) if text.endswith("i") else float(text)
 
 
+def parse_lines(text):
+    """Yield measurement, tags, fields and time of each line; a string may go on over several."""
+    at = 0
+    while at < len(text):
+        found = _LINE.match(text, at)
+        if found is None:
+            raise ValueError(f"not line protocol: {text[at : at + 200]!r}")
+        at = found.end()
+        name, tags, fields, time = found.groups()
+        yield (
+            _name(name),
+            {_name(key): _name(value) for key, value in _TAGS.findall(tags)},
+            {_name(key): _value(value) for key, value in _FIELDS.findall(fields)},
+            int(time),
+        )
+
+
 def parse_line(text):
-    """Return measurement, tags, fields and time of a line."""
-    series, fields, time = _split(text, " ")
-    name, *tags = _split(series, ",")
-    found = dict(tuple(map(_plain, _split(tag, "="))) for tag in tags)
-    values = {_plain(key): _value(value) for key, value in (_split(field, "=") for field in _split(fields, ","))}
-    return _plain(name), found, values, int(time)
+    """Return measurement, tags, fields and time of one line."""
+    (found,) = parse_lines(text)
+    return found
 
 
 class InfluxDouble:
@@ -59,7 +65,9 @@ class InfluxDouble:
     def __init__(self, address, port=8086):
         self.address, self.port, self.url = address, port, f"http://{address}:{port}"
         self.points, self.writes = {}, defaultdict(int)
-        self.status, self.write_status, self.queries, self.authorizations = 200, 204, [], set()
+        self.status, self.queries, self.authorizations = 200, [], set()
+        self.judge = lambda _: 204
+        """Say with which status a write of these points is answered."""
         self.hold = asyncio.Event()
         self.hold.set()
 
@@ -96,10 +104,11 @@ class InfluxDouble:
         text = (await request.read()).decode()
         if (refused := self._refused(request)) is not None:
             return refused
-        if self.write_status != 204:
-            return web.Response(status=self.write_status)
-        for line in text.splitlines():
-            self.add(*parse_line(line))
+        points = list(parse_lines(text))
+        if (status := self.judge(points)) != 204:
+            return web.Response(status=status)
+        for point in points:
+            self.add(*point)
         return web.Response(status=204)
 
     async def _query(self, request):

@@ -4,15 +4,22 @@ import math
 from collections.abc import Mapping
 
 Field = float | int | bool | str | None
+_NAME = str.maketrans({",": r"\,", " ": r"\ ", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+_KEY = _NAME | str.maketrans({"=": r"\="})
+_STRING = str.maketrans({'"': r"\"", "\\": r"\\"})
 
 
 def line(measurement: str, tags: Mapping[str, str], fields: Mapping[str, Field], nanoseconds: int) -> str | None:
     """Return one point; none if no field has a value (None, NaN and infinities have none)."""
-    written = [f"{_key(name)}={text}" for name, value in fields.items() if (text := _value(value)) is not None]
+    written = [
+        f"{_escaped(name, _KEY)}={text}" for name, value in fields.items() if (text := _value(value)) is not None
+    ]
     if not written:
         return None
-    series = "".join(f",{_key(name)}={_key(value)}" for name, value in sorted(tags.items()) if value)
-    return f"{_name(measurement)}{series} {','.join(written)} {nanoseconds}"
+    series = "".join(
+        f",{_escaped(name, _KEY)}={_escaped(value, _KEY)}" for name, value in sorted(tags.items()) if name and value
+    )
+    return f"{_escaped(measurement, _NAME)}{series} {','.join(written)} {nanoseconds}"
 
 
 def _value(value: Field) -> str | None:
@@ -22,22 +29,13 @@ def _value(value: Field) -> str | None:
         case int():
             return f"{value}i"
         case float():
-            return repr(float(value)) if math.isfinite(value) else None
+            return repr(float(value)).removesuffix(".0") if math.isfinite(value) else None
         case str():
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f'"{escaped}"'
+            return f'"{value.translate(_STRING)}"'
         case _:
             return None
 
 
-def _name(text: str) -> str:
-    return _plain(text).replace(",", "\\,").replace(" ", "\\ ")
-
-
-def _key(text: str) -> str:
-    return _name(text).replace("=", "\\=")
-
-
-def _plain(text: str) -> str:
-    """Make a name fit on one line; a backslash at its end would escape what follows."""
-    return text.replace("\n", " ").replace("\r", " ").rstrip("\\") or "_"
+def _escaped(name: str, characters: Mapping[int, str]) -> str:
+    """Escape as the client library does; a backslash at the end, which would escape what follows, is left out."""
+    return name.rstrip("\\").translate(characters) or "_"

@@ -1,26 +1,32 @@
-"""The queue between the pod and InfluxDB: bounded, in batches, with patience, and never in a request's way."""
+"""The queues between the pod and InfluxDB: bounded, in batches, with patience, and never in a request's way.
+
+Explanations that are still to be made wait in a queue of their own: however long they take, nothing waits for them.
+"""
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import aiohttp
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly_detector.config import InfluxConfig
 from anomaly_detector.dataplane import EXPLAINED_IN_ANSWER, DataPlane
 from anomaly_detector.influx import points
-from anomaly_detector.influx.client import InfluxClient, InfluxError, RejectedError, TooLargeError
+from anomaly_detector.influx.client import InfluxClient, InfluxError, by_halves
 from anomaly_detector.observer import Observation
 from anomaly_detector.report import Drift, Report
 
 log = logging.getLogger(__name__)
 
-MAX_ROWS, MAX_POINTS = 20_000, 20_000
+MAX_ROWS, MAX_POINTS, MAX_UNEXPLAINED = 20_000, 20_000, 2_000
 BATCH = 500
 FLUSH_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
@@ -35,11 +41,24 @@ class Outcomes:
 
     written: int = 0
     dropped: int = 0
-    """No room: rows not yet turned into points, or points waiting."""
+    """No room: rows not yet turned into points, points waiting, or explanations that there was no time for."""
     rejected: int = 0
-    """InfluxDB would never take them."""
+    """InfluxDB would never take them, each by itself."""
     failures: int = 0
     """Writes that are tried again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unexplained:
+    """An anomaly whose explanation is still to be made."""
+
+    key: str
+    rows: NDArray[np.float64]
+    """It alone, a copy: a view would keep the whole request."""
+    scores: NDArray[np.float64]
+    tags: Mapping[str, str]
+    source: str
+    nanoseconds: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +74,7 @@ class InfluxWriter:
     _seen: deque[Observation] = field(default_factory=deque)
     _rows: int = 0
     _points: deque[str] = field(default_factory=deque)
+    _unexplained: asyncio.Queue[_Unexplained] = field(default_factory=lambda: asyncio.Queue(MAX_UNEXPLAINED))
     _clock: points.Clock = field(default_factory=points.Clock)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _next_report: float = 0.0
@@ -80,16 +100,24 @@ class InfluxWriter:
     async def run(self) -> None:
         """Write each second, or sooner when much is waiting, until cancelled; then once more, briefly."""
         async with aiohttp.ClientSession() as session:
+            explaining = asyncio.create_task(self._explain())
             try:
                 while True:
                     await self._sleep(FLUSH_SECONDS)
                     await asyncio.sleep(await self._flush_or_log(session))
             except asyncio.CancelledError:
-                try:
-                    await asyncio.wait_for(self._flush(session), CLOSE_SECONDS)
-                except TimeoutError:
-                    self.outcomes.dropped += len(self._points)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._finish(session), CLOSE_SECONDS)
+                self.outcomes.dropped += len(self._points) + self._unexplained.qsize()
                 raise
+            finally:
+                explaining.cancel()
+
+    async def _finish(self, session: aiohttp.ClientSession) -> None:
+        """Write what is there, then what can be explained in time."""
+        await self._flush_or_log(session)
+        await self._unexplained.join()
+        await self._flush_or_log(session)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -125,8 +153,9 @@ class InfluxWriter:
         return 0.0
 
     async def _make_points(self, config: InfluxConfig) -> None:
+        """Make points of what waits now; what comes meanwhile is for the next time, so that writing gets its turn."""
         features = self.plane.model.contract.features
-        while self._seen:
+        for _ in range(len(self._seen)):
             seen, tags = self._seen.popleft(), self.tags()
             self._rows -= len(seen.rows)
             made = points.predictions(seen, features=features, tags=tags, write=config.write, clock=self._clock)
@@ -134,25 +163,43 @@ class InfluxWriter:
                 self._add([point])
                 if number % PAUSE_EVERY == PAUSE_EVERY - 1:
                     await asyncio.sleep(0)
-            await self._explain(seen, tags)
+            self._add_explanations(seen, tags)
         if (now := time.monotonic()) >= self._next_report:
             self._next_report = now + self.heartbeat()
             self._add(points.report(self.report(), tags=self.tags(), nanoseconds=self._clock(time.time())))
 
-    async def _explain(self, seen: Observation, tags: Mapping[str, str]) -> None:
-        """Add the explanations of the first anomalies, made here where the answer had none."""
-        for row, key in list(seen.scored.ids.items())[:EXPLAINED_IN_ANSWER]:
-            said = seen.scored.explanations.get(row)
-            if said is None:
-                try:
-                    made = await self.plane.explain(seen.rows[row][np.newaxis], seen.scored.scores[row : row + 1])
-                except TimeoutError:
-                    continue
-                said = made[0] if made else None
-                await asyncio.sleep(0)
-            if said is not None:
-                at = self._clock(seen.at)
-                self._add([points.explanation(key, said, tags=tags, source=seen.source, nanoseconds=at)])
+    def _add_explanations(self, seen: Observation, tags: Mapping[str, str]) -> None:
+        """Add the explanations of the first anomalies; those that the answer did not have are left to `_explain`."""
+        scored, source = seen.scored, seen.source
+        for row, key in islice(scored.ids.items(), EXPLAINED_IN_ANSWER):
+            at = self._clock(seen.at)
+            if (said := scored.explanations.get(row)) is not None:
+                self._add([points.explanation(key, said, tags=tags, source=source, nanoseconds=at)])
+            elif self.plane.explainer is None:
+                continue
+            elif self._unexplained.full():
+                self.outcomes.dropped += 1
+            else:
+                rows, scores = seen.rows[row : row + 1].copy(), scored.scores[row : row + 1].copy()
+                self._unexplained.put_nowait(_Unexplained(key, rows, scores, tags, source, at))
+
+    async def _explain(self) -> None:
+        """Explain one anomaly after the other, beside the writes; a fault in here costs one explanation."""
+        while True:
+            anomaly = await self._unexplained.get()
+            tags, source, at = anomaly.tags, anomaly.source, anomaly.nanoseconds
+            try:
+                found = await self.plane.explain(anomaly.rows, anomaly.scores)
+                made = [
+                    points.explanation(anomaly.key, said, tags=tags, source=source, nanoseconds=at) for said in found
+                ]
+            except Exception:
+                log.exception("an anomaly was not explained")
+                made = []
+            self.outcomes.dropped += not made
+            self._add(made)
+            self._unexplained.task_done()
+            await asyncio.sleep(0)  # requests come first
 
     def _add(self, made: Iterable[str | None]) -> None:
         for point in made:
@@ -166,23 +213,14 @@ class InfluxWriter:
     async def _write(self, session: aiohttp.ClientSession, config: InfluxConfig, batch: list[str]) -> float:
         """Send one batch; return 0, or the seconds to wait before it is sent again."""
         try:
-            await InfluxClient(session, config).write(batch)
-        except TooLargeError as error:
-            if len(batch) == 1:
-                return self._reject(batch, error)
-            half = len(batch) // 2
-            return await self._write(session, config, batch[:half]) or await self._write(session, config, batch[half:])
-        except RejectedError as error:
-            return self._reject(batch, error)
+            refused = await by_halves(InfluxClient(session, config).write, batch)
         except InfluxError as error:
             return self._again(error)
-        self.outcomes.written += len(batch)
+        self.outcomes.written += len(batch) - len(refused)
+        self.outcomes.rejected += len(refused)
+        if refused:
+            log.warning("InfluxDB rejected %d points: %s", len(refused), refused[-1])
         self._retry = RETRY_FIRST
-        return 0.0
-
-    def _reject(self, batch: list[str], error: InfluxError) -> float:
-        self.outcomes.rejected += len(batch)
-        log.warning("InfluxDB rejected %d points: %s", len(batch), error)
         return 0.0
 
     def _again(self, error: InfluxError) -> float:

@@ -1,7 +1,7 @@
 """How far the points have been scored: which window to read next, and which rows of it are new. Pure: time is given.
 
 Kept outside (in the Lease) is one time, the position: whatever arrived in time before it has its result. A holder that
-died may have written results beyond it, so the next one looks at what is there before it begins.
+died may have written results beyond it, so the next one looks at what is there before it scores, window by window.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,6 +22,10 @@ class Progress:
     position: int
     """Everything before it that arrived in time has its result."""
     lateness: int
+    taken_over: int = 0
+    """When this holder began: earlier ones wrote no results later than that, but for their clocks."""
+    known: int = 0
+    """Results of earlier holders are known until then."""
     _read_to: int = 0
     """Ahead of the position while rows before it have to be tried again."""
     _settled: int | None = None
@@ -41,11 +45,21 @@ class Progress:
         reached = max(self.position, self._read_to)
         return max(reached, min(now, reached + self._span))
 
+    def unknown(self, stop: int) -> tuple[int, int] | None:
+        """Return the time until `stop` in which an earlier holder may have left results that are not known yet.
+
+        Clocks agree within the lateness.
+        """
+        first, last = max(self.start, self.known), min(stop, self.taken_over + self.lateness)
+        return (first, last) if first < last else None
+
     def narrow(self) -> bool:
-        """Read less at once; return whether that is possible."""
-        possible = self._span > SHORTEST_SPAN
-        self._span = max(SHORTEST_SPAN, self._span // 4)
-        return possible
+        """Read less at once, from the position on if need be; return whether that is possible."""
+        if self._span > SHORTEST_SPAN:
+            self._span = max(SHORTEST_SPAN, self._span // 4)
+            return True
+        ahead, self._read_to = self._read_to > self.position, 0
+        return ahead
 
     def fresh(self, rows: Iterable[Row | None], now: int) -> Iterator[Row | None]:
         """Yield the rows that are due and have no result yet; None for each that has, or must wait.

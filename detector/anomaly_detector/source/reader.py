@@ -17,12 +17,12 @@ import numpy as np
 from anomaly_detector.accounting import Accounting
 from anomaly_detector.config import SourceConfig
 from anomaly_detector.dataplane import DataPlane
-from anomaly_detector.influx.client import InfluxClient, InfluxError, RejectedError, TooLargeError
+from anomaly_detector.influx.client import InfluxClient, InfluxError, TooLargeError, by_halves
 from anomaly_detector.problems import Problem
 from anomaly_detector.protocols import Query, Scored
 from anomaly_detector.protocols.rows import finish
 from anomaly_detector.source.lease import SourceLease
-from anomaly_detector.source.progress import Progress
+from anomaly_detector.source.progress import SHORTEST_SPAN, Progress
 from anomaly_detector.source.rows import (
     OWN_TAGS,
     SECOND,
@@ -62,7 +62,7 @@ class Counters:
     failed: int = 0
     """The model failed on them; they are tried again."""
     rejected: int = 0
-    """InfluxDB would never take their results."""
+    """InfluxDB would never take their results, each by itself."""
     errors: int = 0
     """Looks that came to nothing."""
 
@@ -104,6 +104,7 @@ class StreamSource:
     tags: Callable[[], Mapping[str, str]]
     config: Callable[[], SourceConfig | None]
     clock: Callable[[], int] = time.time_ns
+    most_bytes: int = MOST_BYTES
     counters: Counters = field(default_factory=Counters)
     note: str = ""
     """What keeps points from being scored, for people; empty while nothing does."""
@@ -155,12 +156,15 @@ class StreamSource:
         """Score what is new and move the position; return whether there is more to be read at once."""
         now = self.clock()
         if self._progress is None or config != self._of:
-            self._progress, self._of = await self._begin(influx, config, now), config
+            self._progress, self._of = await self._begin(config, now), config
         progress = self._progress
         start, stop = progress.start, progress.stop(now)
         features, own = self.plane.model.contract.features, self._own_tags()
         try:
-            text = await influx.query(points_query(config, features, start, stop), most=MOST_BYTES)
+            if (span := progress.unknown(stop)) is not None:
+                await self._learn(influx, config, progress, *span)
+                progress.known = stop
+            text = await influx.query(points_query(config, features, start, stop), most=self.most_bytes)
         except TooLargeError:
             if progress.narrow():
                 return True
@@ -178,19 +182,34 @@ class StreamSource:
             raise _LostError
         return stop < now and not failed
 
-    async def _begin(self, influx: InfluxClient, config: SourceConfig, now: int) -> Progress:
-        """Take over where the last holder ended; what it has written beyond the position is not scored again."""
+    async def _begin(self, config: SourceConfig, now: int) -> Progress:
+        """Take over where the last holder ended."""
         position = self.lease.position
         if position is None:  # the first holder of all: whoever follows shall begin where it did
             position = now
             if not await self.lease.advance(position):
                 raise _LostError
-        progress = Progress(position, int(config.lateness * SECOND))
-        log.info("points are read", extra={"position": progress.position, "bucket": config.bucket})
+        log.info("points are read", extra={"position": position, "bucket": config.bucket})
+        return Progress(position, int(config.lateness * SECOND), taken_over=now)
+
+    async def _learn(
+        self, influx: InfluxClient, config: SourceConfig, progress: Progress, start: int, stop: int
+    ) -> None:
+        """Note what an earlier holder has written already, by halves where that is too much at once."""
         own = self._own_tags()
-        text = await influx.query(results_query(config, own, progress.start), most=MOST_BYTES)
-        progress.settle(read_results(text, own))
-        return progress
+        try:
+            text = await influx.query(results_query(config, own, start, stop), most=self.most_bytes)
+        except TooLargeError:
+            if stop - start <= SHORTEST_SPAN:
+                raise
+            middle = (start + stop) // 2
+            await self._learn(influx, config, progress, start, middle)
+            await self._learn(influx, config, progress, middle, stop)
+            return
+        for number, key in enumerate(read_results(text, own)):
+            progress.settle([key])
+            if number % RECORDS_PER_TURN == RECORDS_PER_TURN - 1:
+                await asyncio.sleep(0)
 
     def _own_tags(self) -> dict[str, str]:
         tags = self.tags()
@@ -257,13 +276,16 @@ class StreamSource:
         ]  # fmt: skip
         if not points:
             return
-        self._check_held()
-        try:
-            await influx.write(points)
-            self.counters.written += len(points)
-        except (RejectedError, TooLargeError) as error:
-            self.counters.rejected += len(points)
-            log.warning("InfluxDB rejected %d results: %s", len(points), error)
+
+        async def send(lines: Sequence[str]) -> None:
+            self._check_held()
+            await influx.write(lines)
+
+        rejected = await by_halves(send, points)
+        self.counters.written += len(points) - len(rejected)
+        self.counters.rejected += len(rejected)
+        if rejected:
+            log.warning("InfluxDB rejected %d results: %s", len(rejected), rejected[-1])
         for each in outcome.waiting:
             progress.settle(row.key for row in each.rows)
             self.accounting.observe(each.query, each.scored, "user")

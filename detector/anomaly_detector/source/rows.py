@@ -84,13 +84,13 @@ def points_query(config: SourceConfig, features: Sequence[str], start: int, stop
     )
 
 
-def results_query(config: SourceConfig, own: Mapping[str, str], start: int) -> str:
-    """Return the Flux query for the results that are there from `start` on."""
+def results_query(config: SourceConfig, own: Mapping[str, str], start: int, stop: int) -> str:
+    """Return the Flux query for the results that are there from `start` until before `stop`."""
     mine = " and ".join(f"r[{_quoted(name)}] == {_quoted(own[name])}" for name in OWN_TAGS)
     return "\n  |> ".join(
         [
             f"from(bucket: {_quoted(config.bucket)})",
-            f"range(start: {rfc3339(start)}, stop: 2200-01-01T00:00:00Z)",
+            f"range(start: {rfc3339(start)}, stop: {rfc3339(stop)})",
             f'filter(fn: (r) => r._measurement == {_quoted(config.result_measurement)} and r._field == "score")',
             f"filter(fn: (r) => {mine})",
             'drop(columns: ["_start", "_stop"])',

@@ -93,7 +93,7 @@ async def test_anomalies_explanations_drift_and_reports_are_written(prepared, se
     (point,) = [line for line in influx.of("anomaly_prediction") if f'id="{odd["id"]}"' in line]
     tags = "color=blue,model=cpu-watch,namespace=ml,pod=cpu-watch-blue-1,role=active,source=user,version=3"
     assert point.startswith(f"anomaly_prediction,{tags} ")
-    assert "value_cpu_percent=99.0" in point
+    assert "value_cpu_percent=99," in point
     assert all("anomaly=true" in line for line in influx.of("anomaly_prediction"))
     (why,) = [line for line in influx.of("anomaly_explanation") if f'id="{odd["id"]}"' in line]
     assert "contribution_network_mbps=" in why

@@ -1,23 +1,18 @@
 """Points of InfluxDB: the line protocol, and what is written of an observation."""
 
-import asyncio
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
+from influxdb_client import Point
+from tests.plugins.influx_double import parse_line
 
-from anomaly_detector.config import InfluxConfig
 from anomaly_detector.influx import points
 from anomaly_detector.influx.lineprotocol import line
-from anomaly_detector.influx.writer import InfluxWriter
 from anomaly_detector.observer import Observation
 from anomaly_detector.protocols import Scored
-from anomaly_detector.report import Report
 
 TAGS = {"model": "cpu watch", "pod": "p=1"}
 
@@ -37,20 +32,43 @@ def written(seen, write, draw=lambda: 0.0):
 
 def test_a_line_escapes_names_and_keeps_types():
     text = line("m x", TAGS | {"empty": ""}, {"n": 1, "f": 1.0, "t": True, "s": 'say "hi" \\ now', "none": None}, 7)
-    assert text == r'm\ x,model=cpu\ watch,pod=p\=1 n=1i,f=1.0,t=true,s="say \"hi\" \\ now" 7'
+    assert text == r'm\ x,model=cpu\ watch,pod=p\=1 n=1i,f=1,t=true,s="say \"hi\" \\ now" 7'
 
 
 def test_values_that_are_no_number_are_left_out_and_a_point_without_any_is_none():
-    assert line("m", {}, {"a": math.nan, "b": 1.0}, 7) == "m b=1.0 7"
+    assert line("m", {}, {"a": math.nan, "b": 1.0}, 7) == "m b=1 7"
     assert line("m", {}, {"a": math.nan, "b": math.inf, "c": None}, 7) is None
 
 
-@given(st.text(), st.text(), st.text())
-def test_whatever_names_and_values_hold_a_point_is_one_line_with_three_parts(tag, name, value):
-    text = line("m", {"tag": tag}, {name: 1.0, "s": value.replace("\n", "").replace("\r", "")}, 7)
-    assert text is not None
-    assert "\n" not in text
-    assert text.endswith(" 7")
+CHARACTERS = st.sampled_from(list(" ,=\"'\\\n\r\tab5#äß€\u2028🚀"))
+NAMES = st.text(CHARACTERS, min_size=1, max_size=8)
+PLAIN_NAMES = NAMES.filter(lambda name: not name.endswith("\\") and name[0] != "#")
+VALUES = st.one_of(st.text(CHARACTERS, max_size=12), st.integers(-(2**63), 2**63 - 1), st.booleans(), st.floats())
+
+
+@given(PLAIN_NAMES, st.dictionaries(PLAIN_NAMES, st.just("") | PLAIN_NAMES), st.dictionaries(PLAIN_NAMES, VALUES))
+def test_points_are_written_as_the_client_library_writes_them(measurement, tags, fields):
+    fields = dict(sorted(fields.items()))
+    theirs = Point.from_dict({"measurement": measurement, "tags": tags, "fields": fields, "time": 7})
+    assert (line(measurement, tags, fields, 7) or "") == theirs.to_line_protocol()
+
+
+@given(NAMES, st.dictionaries(NAMES, NAMES), st.dictionaries(NAMES, VALUES, min_size=1))
+def test_whatever_names_and_values_hold_a_point_is_read_as_one(measurement, tags, fields):
+    """Where the client library's would break: a backslash at the end of a name, which is left out here."""
+
+    def read(name):
+        return name.rstrip("\\").replace("\n", r"\n").replace("\r", r"\r").replace("\t", r"\t") or "_"
+
+    written = {name: value for name, value in fields.items() if not isinstance(value, float) or math.isfinite(value)}
+    text = line(measurement, tags, fields, 7)
+    if not written:
+        assert text is None
+        return
+    name, found, values, time = parse_line(text)
+    assert (name, time) == (read(measurement), 7)
+    assert found == {read(key): read(value) for key, value in sorted(tags.items())}
+    assert values == {read(key): value for key, value in written.items()}
 
 
 @pytest.mark.parametrize(
@@ -83,34 +101,5 @@ def test_rows_of_one_request_have_times_of_their_own():
 def test_an_anomaly_s_point_has_its_values_and_its_id():
     (point,) = written(observation([0.1, 0.9]), "anomalies")
     assert point.startswith(r"anomaly_prediction,model=cpu\ watch,pod=p\=1,source=user anomaly=true,score=0.9,")
-    assert r"value_a=2.0,value_b\ c=3.0" in point
+    assert r"value_a=2,value_b\ c=3" in point
     assert 'id="id-1"' in point
-
-
-async def test_a_batch_that_was_under_way_when_the_pod_ended_is_sent_once_more():
-    asked, taken = asyncio.Event(), []
-
-    async def write(request):
-        lines = await request.read()
-        if not asked.is_set():
-            asked.set()
-            await asyncio.Event().wait()
-        taken.extend(lines.decode().splitlines())
-        return web.Response(status=204)
-
-    app = web.Application()
-    app.router.add_post("/api/v2/write", write)
-    async with TestServer(app) as server:
-        writer = InfluxWriter(
-            plane=SimpleNamespace(model=SimpleNamespace(contract=SimpleNamespace(features=("a", "b")))),
-            tags=lambda: TAGS,
-            report=lambda: Report(seq=1, time="", bootId="", startedAt=""),
-            heartbeat=lambda: 60.0,
-            config=InfluxConfig(url=str(server.make_url("")).rstrip("/"), org="o", bucket="b", write="all"),
-        )
-        writer.observe(observation([0.1, 0.2, 0.3]))
-        running = asyncio.create_task(writer.run())
-        await asyncio.wait_for(asked.wait(), 30)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    assert len([point for point in taken if point.startswith("anomaly_prediction,")]) == 3

@@ -11,7 +11,7 @@ from anomaly_detector.accounting import Accounting
 from anomaly_detector.config import SourceConfig
 from anomaly_detector.metrics import RequestMetrics
 from anomaly_detector.roles import Assignment
-from anomaly_detector.source.reader import StreamSource
+from anomaly_detector.source.reader import MOST_BYTES, StreamSource
 from anomaly_detector.source.rows import SECOND
 
 START = 1_800_000_000 * SECOND
@@ -42,7 +42,7 @@ async def influx():
 def make(pod, influx):
     """Return a function that makes another pod's source; they share the bucket."""
 
-    def source(lease, *, version="1", **changes):
+    def source(lease, *, version="1", most_bytes=MOST_BYTES, **changes):
         settings = {"interval": 0.01, "lateness": 30.0, "measurement": "m", "query": None} | changes
         config = SourceConfig(
             url=influx.url, org="o", bucket="b", result_measurement="r", fields={}, owner_uid="u", **settings
@@ -54,6 +54,7 @@ def make(pod, influx):
             tags=lambda: {"namespace": "ml", "model": "m", "version": version, "pod": f"p{version}"},
             config=lambda: config,
             clock=lambda: lease.now,
+            most_bytes=most_bytes,
         )
 
     return source
@@ -202,8 +203,43 @@ async def test_while_influxdb_refuses_the_position_stays_and_the_report_says_why
 
 async def test_results_that_influxdb_will_never_take_hold_nothing_up(make, run, influx):
     fill(influx, range(8))
-    influx.write_status = 422
+    influx.judge = lambda _: 422
     lease = lease_at(10)
     source = make(lease)
     await run(source, lambda: lease.position == START + 10 * SECOND)
-    assert (influx.of("r"), source.counters.rejected) == ({}, 8)
+    assert (influx.of("r"), source.counters.rejected, source.counters.written) == ({}, 8, 0)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_result_that_influxdb_refuses_by_itself_costs_no_others(make, run, influx, status):
+    fill(influx, range(40))
+    bad = START + 13 * SECOND
+    influx.judge = lambda points: status if any(at == bad for *_, at in points) else 204
+    lease = lease_at(40)
+    source = make(lease)
+    await run(source, lambda: lease.position == START + 40 * SECOND)
+    assert {at for _, at in influx.of("r")} == {START + second * SECOND for second in range(40)} - {bad}
+    assert (source.counters.rejected, source.counters.written) == (1, 39)
+
+
+async def test_results_that_are_too_large_together_are_written_in_parts(make, run, influx):
+    fill(influx, range(40))
+    influx.judge = lambda points: 413 if len(points) > 6 else 204
+    lease = lease_at(40)
+    source = make(lease)
+    await run(source, lambda: lease.position == START + 40 * SECOND)
+    assert (len(influx.of("r")), source.counters.rejected, source.counters.written) == (40, 0, 40)
+    assert set(influx.writes.values()) == {1}
+
+
+async def test_a_holder_begins_behind_more_results_than_can_be_read_at_once(make, run, influx):
+    fill(influx, range(200))
+    first = lease_at(200)
+    await run(make(first), lambda: first.position == START + 200 * SECOND)
+    fill(influx, range(200, 240))
+    second = lease_at(240, position=START + 4 * SECOND)
+    source = make(second, version="2", most_bytes=2_500)
+    await run(source, lambda: second.position == START + 240 * SECOND)
+    assert versions(influx) == ["1"] * 200 + ["2"] * 40
+    assert set(influx.writes.values()) == {1}
+    assert source.counters.errors == 0
