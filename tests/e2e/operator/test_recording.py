@@ -19,7 +19,7 @@ FIRST, SECOND = (Period(number, number * HOUR, (number + 1) * HOUR) for number i
 
 @pytest.fixture
 async def runs():
-    async with Runs() as one:
+    async with Runs(timeout=60) as one:
         yield one
 
 
