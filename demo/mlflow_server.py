@@ -114,10 +114,20 @@ def mlflow_server(
     env: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
 ) -> Iterator[MlflowServer]:
-    """Run a server while the body runs; it is healthy when the body begins and gone when it ends, however it ends."""
+    """Run a server while the body runs; it is healthy when the body begins and gone when it ends, however it ends.
+
+    Without a `port` it takes a free one, and another if it ends at once: somebody may have been quicker.
+    """
     server = launch(folder, host=host, port=port, env=env, options=options)
     try:
-        wait_until_healthy(server)
+        try:
+            wait_until_healthy(server)
+        except ServerNotStartedError:
+            if port or server.process.poll() is None:
+                raise
+            stop(server)
+            server = launch(folder, host=host, env=env, options=options)
+            wait_until_healthy(server)
         yield server
     finally:
         stop(server)

@@ -155,9 +155,9 @@ def test_kubectl_builds_objects_itself(kubectl, namespace):
 
 def test_kubectl_waits_for_a_condition_and_for_the_end(kubectl):
     kubectl("create", "configmap", "c", "--from-literal=k=v")
-    kubectl("wait", "--for=jsonpath={.data.k}=v", "configmap/c", "--timeout=20s")
+    kubectl("wait", "--for=jsonpath={.data.k}=v", "configmap/c", "--timeout=90s")
     kubectl("delete", "configmap", "c", "--wait=false")
-    kubectl("wait", "--for=delete", "configmap/c", "--timeout=20s")
+    kubectl("wait", "--for=delete", "configmap/c", "--timeout=90s")
 
 
 def test_an_unknown_field_is_refused_before_it_is_stored(kubectl):

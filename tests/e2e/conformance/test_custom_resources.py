@@ -212,5 +212,5 @@ def test_objects_go_with_their_definition(api, cluster, namespace):
         "spec": {"size": "small", "alias": "a"},
     }
     api.must("POST", f"/apis/{name}/v1/namespaces/{namespace}/widgets", body)
-    cluster.kubectl("delete", f"crd/widgets.{name}", "--wait", "--timeout=20s")
+    cluster.kubectl("delete", f"crd/widgets.{name}", "--wait", "--timeout=90s")
     assert api("GET", f"{crds}/widgets.{name}").code == 404

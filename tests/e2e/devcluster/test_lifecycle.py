@@ -87,7 +87,7 @@ def test_a_cluster_starts_in_the_background_and_leaves_nothing_behind(machine):
     mark = machine.start_pod()
     assert "1 Running" in machine.devcluster("status").stdout
     assert machine.devcluster("down").returncode == 0
-    assert marked(mark) == []
+    eventually(lambda: marked(mark), [])
     assert list((machine.home / "devcluster").iterdir()) == []
 
 
@@ -109,7 +109,7 @@ def test_two_clusters_run_side_by_side(machine):
     addresses = [c.kubectl("get", "pod", "p", "-o", "jsonpath={.status.podIP}") for c in (one, two)]
     assert addresses[0] != addresses[1]
     machine.devcluster("down", "--name", "one")
-    assert marked(marks[0]) == []
+    eventually(lambda: marked(marks[0]), [])
     assert two.kubectl("get", "pod", "p", "-o", "jsonpath={.status.phase}") == "Running"
 
 
@@ -158,7 +158,7 @@ def test_what_a_dead_run_left_is_cleaned_up_by_the_next_one(machine):
     os.kill(node, signal.SIGSTOP)  # it cannot clean up any more
     os.kill(run["pid"], signal.SIGKILL)
     assert "Cleaned up" in machine.up()
-    assert marked(mark) == []
+    eventually(lambda: marked(mark), [])
 
 
 def test_the_foreground_ends_with_control_c(machine):
@@ -167,9 +167,9 @@ def test_the_foreground_ends_with_control_c(machine):
     assert "is ready" in process.stdout.readline()
     mark = machine.start_pod()
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     process.stdout.close()
-    assert marked(mark) == []
+    eventually(lambda: marked(mark), [])
     assert not machine.cluster().folder.exists()
 
 
@@ -221,7 +221,7 @@ def test_programs_of_a_real_control_plane_are_run_with_all_the_parts_around_them
     eventually(lambda: (answerer((host, int(port))) or "").startswith("web-"))
     mark = f"DEVCLUSTER_RUN={machine.run_of()['run']}"
     machine.devcluster("down")
-    assert marked(mark) == []
+    eventually(lambda: marked(mark), [])
 
 
 def test_a_control_plane_that_does_not_start_says_why_and_leaves_nothing_behind(machine, assets):
@@ -242,7 +242,7 @@ def test_control_c_ends_a_control_plane_that_is_still_starting(machine, assets, 
     process = subprocess.Popen([sys.executable, "-m", "anomaly_devcluster", "up", "--foreground"], env=machine.env)
     eventually(started.exists)
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert not machine.cluster().folder.exists()
 
 
