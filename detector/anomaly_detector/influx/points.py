@@ -96,9 +96,14 @@ def report(said: Report, *, tags: Mapping[str, str], nanoseconds: int) -> list[s
         "open_user_connections": said.openUserConnections,
         "shadow_answered": said.shadow.answered,
         "shadow_failed": said.shadow.failed,
+        "shadow_refused": said.shadow.refused,
         "shadow_dropped": said.shadow.dropped,
         "label_agreement": said.shadow.labelAgreement,
         "mean_score_difference": said.shadow.meanScoreDifference,
+        "mean_own_milliseconds": said.shadow.meanOwnMilliseconds,
+        "mean_other_milliseconds": said.shadow.meanOtherMilliseconds,
+        "own_user_answers": said.ownUserAnswers,
+        "passed_on": said.passedOn,
     }
     points = [line("anomaly_report", tags, pod, nanoseconds)]
     for source, counts in said.counts.items():

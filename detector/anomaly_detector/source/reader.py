@@ -260,8 +260,9 @@ class StreamSource:
                 self.accounting.copy(query, None, {})
                 outcome.failed += rows
             return
-        self.accounting.served(query, scored, "user", (began, parsed, time.perf_counter()))
-        self.accounting.copy(query, scored, {})
+        ended = time.perf_counter()
+        self.accounting.served(query, scored, "user", (began, parsed, ended))
+        self.accounting.copy(query, scored, {}, ended - began)
         outcome.waiting.append(_Answered(rows, query, scored))
 
     async def _write(self, influx: InfluxClient, config: SourceConfig, outcome: _Outcome, progress: Progress) -> None:
