@@ -128,7 +128,8 @@ def leases(api, namespace):
             revision = api.must("GET", path)["metadata"]["resourceVersion"]
             return api.stream(path, watch="1", timeoutSeconds="60", resourceVersion=revision)
 
-    return Leases()
+    yield Leases()
+    api.must("DELETE", "/devcluster/faults")
 
 
 @pytest.mark.switchboard
