@@ -6,6 +6,7 @@ import pytest
 from benchmarks.control_plane import rig
 from fleet import addresses, members
 from http_api import MERGE
+from tests.e2e.operator.conftest import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 SETTLE_SECONDS = 300
@@ -42,6 +43,7 @@ async def test_an_operator_that_starts_again_applies_only_what_was_changed_while
             await on.server.done("PATCH", path, change, media=MERGE, manager="kubectl-edit")
         with on.operator() as process:
             process.wait_ready(SETTLE_SECONDS)
+            eventually(lambda: applied(process) >= len(edits), SETTLE_SECONDS)
             process.wait_quiet(quiet=1, seconds=SETTLE_SECONDS)
             assert applied(process) == len(edits)
             budget, deployment, account = [await on.server.done("GET", path) for path in edits]

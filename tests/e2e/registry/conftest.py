@@ -19,8 +19,10 @@ def metrics_csv(tmp_path_factory):
 
 
 @pytest.fixture
-def anomaly_train(mlflow_server, capsys):
+def anomaly_train(mlflow_server, capsys, monkeypatch):
     """Run `anomaly-train` in this process against the session's server; gives exit code, JSON (or none), stderr."""
+    # The command's own limit is for servers that are warm, and it stays in the environment of this process.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 
     def run(*arguments, uri=mlflow_server.uri):
         capsys.readouterr()  # what was printed before is not the command's
