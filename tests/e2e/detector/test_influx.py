@@ -112,13 +112,17 @@ async def test_a_rotated_token_is_used_and_nothing_is_lost_while_refused(prepare
 
         await until(refused, "a write is refused", detector)
         token.write_text("second-token")
+
+        async def rotated():
+            return influx.authorizations[-1] == "Token second-token"
+
+        await until(rotated, "the new token is used", detector)
         influx.status = 204
 
         async def written():
             return len(influx.of("anomaly_prediction")) == 10
 
         await until(written, "the ten points arrive", detector)
-        assert influx.authorizations[-1] == "Token second-token"
         assert "second-token" not in detector.log.read_text()
 
 
@@ -129,7 +133,7 @@ async def test_retry_after_is_respected(prepared, session, influx, tmp_path):
         await ask(session, detector, NORMAL)
 
         async def asked():
-            return influx.asked == 1
+            return influx.asked >= 1
 
         await until(asked, "the first write", detector)
         influx.status = 204
@@ -203,4 +207,4 @@ async def test_a_real_server_takes_every_point(prepared, session, tmp_path):
             await until(all_stored, "all 25 scores are stored", detector)
     finally:
         server.terminate()
-        await asyncio.wait_for(server.wait(), 20)
+        await asyncio.wait_for(server.wait(), 60)
