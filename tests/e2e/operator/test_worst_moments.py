@@ -21,7 +21,8 @@ from tests.e2e.operator.conftest import (
     wait,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("replica")]
+# The first test waits for all fixtures.
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("replica"), pytest.mark.timeout(900)]
 
 ERRORS = "anomalymodel.dev/error-rate=0.5"
 
