@@ -145,7 +145,6 @@ async def test_the_wait_of_the_oldest_key_is_known():
     )
 )
 def test_every_key_that_was_asked_for_is_worked_on_and_none_twice_at_once(requests):
-    @looptime.enabled(strict=True)
     async def scenario():
         queue = WorkQueue()
         last_asked, last_seen, working, moments = {}, {}, Counter(), itertools.count()
