@@ -50,7 +50,7 @@ class Size:
     """Seconds between two reports of a pod."""
 
 
-QUICK = Size(models=12, samples=2, alone=2, starts=1, idle=1, heartbeat=3)
+QUICK = Size(models=12, samples=2, alone=2, starts=1, idle=3, heartbeat=3)
 SETTLE_SECONDS = 300
 
 
