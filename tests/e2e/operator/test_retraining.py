@@ -1,6 +1,7 @@
 """From drift to a promoted version with no human step: registry, cluster, detectors, Jobs and traffic all real."""
 
 import json
+import os
 import re
 import subprocess
 import threading
@@ -70,7 +71,8 @@ def registered(mlflow_server, tmp_path, model_name):
     np.savetxt(data, rows, delimiter=",", header="cpu_percent,memory_percent,network_mbps", comments="")
     command = [BIN / "anomaly-train", "--data", data, "--tracking-uri", mlflow_server.uri, "--no-plots"]
     options = ["--model", model_name, "--alias", "champion", "--window", str(WINDOW)]
-    subprocess.run([*command, *options], check=True, capture_output=True, timeout=600)
+    env = os.environ | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+    subprocess.run([*command, *options], env=env, check=True, capture_output=True, timeout=600)
     return model_name
 
 
