@@ -53,38 +53,15 @@ _REFUSED = ("400", "404", "408", "413", "415", "500", "503", "504")
 
 def document(contract: Contract) -> dict[str, Any]:
     """Return the document for a model."""
-    model, features = contract.model, contract.features
-    infer = _operation("Open Inference Protocol v2.", _infer(features), _inferred(), _V2_ERROR)
-    infer["requestBody"]["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
-    infer["responses"]["200"]["content"]["application/octet-stream"] = {}
-    infer["parameters"] = [_HEADER_LENGTH]
-    invocations = _operation(
-        "MLflow's scoring protocol.",
-        _invocations(features),
-        _object(predictions={"type": "array", "items": {"enum": [-1, 1]}}),
-        _MLFLOW_ERROR,
-    )
-    invocations["requestBody"]["content"]["text/csv"] = {"schema": {"type": "string", "description": _CSV}}
-    versioned = f"/v2/models/{model}/versions/{contract.version}"
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": f"Anomaly detector of {model}",
+            "title": f"Anomaly detector of {contract.model}",
             "version": VERSION,
             "description": "null and the literal NaN are missing values.",
         },
-        "paths": {
-            "/predict": {
-                "post": _operation("Score rows and explain the anomalies.", _predict(features), _predictions())
-            },
-            "/explain": {"post": _operation("Score and explain every row.", _predict(features), _predictions())},
-            "/invocations": {"post": invocations},
-            f"/v2/models/{model}/infer": {"post": infer},
-            f"/v2/models/{model}": {"get": _get("The model's metadata.")},
-            f"/v2/models/{model}/ready": {"get": _get("Whether the model is ready.")},
-            f"{versioned}/infer": {"post": infer},
-            versioned: {"get": _get("The model's metadata.")},
-            f"{versioned}/ready": {"get": _get("Whether the model is ready.")},
+        "paths": _scoring(contract)
+        | {
             "/v2": {"get": _get("The server's metadata.")},
             "/v2/health/live": {"get": _get("Liveness.")},
             "/v2/health/ready": {"get": _get("Readiness.")},
@@ -94,6 +71,31 @@ def document(contract: Contract) -> dict[str, Any]:
             "/version": {"get": _get("The model's version, as text.", "text/plain")},
             "/openapi.json": {"get": _get("This document.")},
         },
+    }
+
+
+def _scoring(contract: Contract) -> dict[str, Any]:
+    """Return the paths that score, and those that describe the model, with and without its version."""
+    features, paths = contract.features, {}
+    invocations = _operation(
+        "MLflow's scoring protocol.",
+        _invocations(features),
+        _object(predictions={"type": "array", "items": {"enum": [-1, 1]}}),
+        _MLFLOW_ERROR,
+    )
+    invocations["requestBody"]["content"]["text/csv"] = {"schema": {"type": "string", "description": _CSV}}
+    infer = _operation("Open Inference Protocol v2.", _infer(features), _inferred(), _V2_ERROR)
+    infer["requestBody"]["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    infer["responses"]["200"]["content"]["application/octet-stream"] = {}
+    infer["parameters"] = [_HEADER_LENGTH]
+    for path in (f"/v2/models/{contract.model}", f"/v2/models/{contract.model}/versions/{contract.version}"):
+        paths[f"{path}/infer"] = {"post": infer}
+        paths[path] = {"get": _get("The model's metadata.")}
+        paths[f"{path}/ready"] = {"get": _get("Whether the model is ready.")}
+    return paths | {
+        "/predict": {"post": _operation("Score rows and explain the anomalies.", _predict(features), _predictions())},
+        "/explain": {"post": _operation("Score and explain every row.", _predict(features), _predictions())},
+        "/invocations": {"post": invocations},
     }
 
 

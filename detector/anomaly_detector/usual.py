@@ -12,7 +12,7 @@ _MOST = (LARGEST * _SCALE) ** 2
 def are_usual(values: NDArray[np.float64]) -> bool:
     """Say yes if no value is NaN, infinite, or nearly too large for a float32.
 
-    Their sum of squares tells, in a third of the time that asking each of them takes. No may also mean many large ones.
+    Their sum of squares tells, sooner than each of them if asked. No may also mean many large ones.
     """
     scaled = values.ravel() * _SCALE
     return bool(scaled.dot(scaled) <= _MOST)

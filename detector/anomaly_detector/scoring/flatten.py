@@ -25,7 +25,6 @@ from anomaly_detector.scoring.loading import RefusedError, load_model
 from anomaly_detector.scoring.signature import ANY_NUMBER, Signature, read_signature
 
 Floats = NDArray[np.float64]
-SCHEMA_VERSION = 2
 EXIT_REFUSED = 65  # sysexits.h: EX_DATAERR
 PARITY_ROWS = 2000
 TOLERANCE = 1e-12
@@ -51,7 +50,6 @@ def flatten(model_dir: Path, out_dir: Path, *, allow_pickle: bool = False) -> di
         sample = _systematic(bundle.reference, PARITY_ROWS)
         _check_scorable(score, sample)
     meta: dict[str, Any] = {
-        "schemaVersion": SCHEMA_VERSION,
         "features": list(features),
         "datatypes": _datatypes(signature, len(features)),
         "threshold": threshold,

@@ -96,12 +96,11 @@ async def test_as_many_rows_may_be_explained_as_there_is_time_for(linear, flat, 
 
 async def test_explanations_that_the_time_does_not_suffice_for_are_missing_and_no_fault_of_the_model():
     scorer = slow_scorer(lambda rows: rows.sum(axis=1))
-    plane = plane_of(scorer, timeout=10)
-    explainer = plane.explainer = Explainer(scorer, reference=np.zeros((4, WIDTH)))
+    explainer = Explainer(scorer, reference=np.zeros((4, WIDTH)))
     rows = np.ones((5, WIDTH))
     assert len(explainer.explain(rows, scorer.score(rows), until=0.0)) == 0
     assert explainer.shap_values(rows, scorer.score(rows), until=0.0).shape == (0, WIDTH)
-    plane = plane_of(scorer, timeout=0.0)  # scored at once, for what is below
+    plane = plane_of(scorer, timeout=0.0)
     plane.explainer = explainer
     assert await plane.explain(rows, scorer.score(rows)) == []
     assert plane.failed_explanations == 1
